@@ -1,0 +1,137 @@
+//! The disk port: what storage may ask of a disk.
+//!
+//! Changes are *submitted* and complete later; a reactor goes on meanwhile. Reads and look-ups are
+//! synchronous: they happen at start, on first touch of a mapped segment, and in tests.
+//!
+//! Invariants: a completion comes exactly once for each ticket; a change is durable only after a
+//! later `Sync` (of the file) or `SyncDir` (of its directory, for create, rename, remove) that
+//! completed without error; operations on one file may complete in any order, so whoever needs an
+//! order waits for the completion first. A failed `Sync` is final: it is never submitted again.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A file opened through one [`Disk`]; valid only there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId(pub u32);
+
+/// Names one submitted operation of one [`Disk`]; strictly increasing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// A change of the disk. Offsets and lengths in bytes, paths relative to the data directory.
+#[derive(Clone, Debug)]
+pub enum DiskOp {
+    /// Writes all of `data` at `offset`; the file grows if needed.
+    Write { file: FileId, offset: u64, data: Vec<u8> },
+    /// Makes the file's content and length durable (`fdatasync`).
+    Sync { file: FileId },
+    /// Allocates real blocks for a range and grows the file (`fallocate`): later writes there cannot
+    /// fail for want of space.
+    Allocate { file: FileId, offset: u64, len: u64 },
+    /// Cuts or extends the file to `len`.
+    Truncate { file: FileId, len: u64 },
+    /// Renames a file, replacing `to`.
+    Rename { from: PathBuf, to: PathBuf },
+    /// Removes a file.
+    Remove { path: PathBuf },
+    /// Makes creations, renames and removals in a directory durable.
+    SyncDir { path: PathBuf },
+}
+
+/// The end of a submitted operation.
+#[derive(Debug)]
+pub struct Completion {
+    /// Which operation.
+    pub ticket: Ticket,
+    /// Whether it was done. After an error the extent of what was done is unknown.
+    pub result: DiskResult<()>,
+}
+
+/// What kind of failure a disk reported; callers branch on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskErrorKind {
+    /// No space left (ENOSPC, EDQUOT). Of `Allocate`: back-pressure and retry; of anything else: fatal.
+    NoSpace,
+    /// The path does not exist.
+    NotFound,
+    /// The path exists and must not.
+    Exists,
+    /// The device failed (EIO) or anything else; fatal for writes and syncs.
+    Io,
+    /// The simulated machine lost power; only the simulated disk reports it.
+    Dead,
+}
+
+/// A failed disk operation, with the place.
+#[derive(Clone, Debug)]
+pub struct DiskError {
+    /// The kind, to branch on.
+    pub kind: DiskErrorKind,
+    /// What was tried, on which path, and the system's words.
+    pub message: String,
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for DiskError {}
+
+/// Result of a disk call.
+pub type DiskResult<T> = Result<T, DiskError>;
+
+/// A data directory on some disk. One owner, one thread; each reactor and the control thread has
+/// its own. All paths are relative to the data directory.
+pub trait Disk {
+    /// Creates a new, empty file, open for reading and writing.
+    ///
+    /// # Errors
+    /// `Exists` when there is one, `NoSpace`, `Io`.
+    fn create(&mut self, path: &Path) -> DiskResult<FileId>;
+
+    /// Opens a file for reading and writing.
+    ///
+    /// # Errors
+    /// `NotFound`, `Io`.
+    fn open(&mut self, path: &Path) -> DiskResult<FileId>;
+
+    /// Closes a file; outstanding operations on it complete first.
+    fn close(&mut self, file: FileId);
+
+    /// Length in bytes.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn len(&mut self, file: FileId) -> DiskResult<u64>;
+
+    /// Reads up to `into.len()` bytes at `offset`; returns how many, less only at the end of file.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn read_at(&mut self, file: FileId, offset: u64, into: &mut [u8]) -> DiskResult<usize>;
+
+    /// Names of the files in a directory, sorted; empty when it does not exist.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn list(&mut self, dir: &Path) -> DiskResult<Vec<String>>;
+
+    /// Creates a directory and its parents; no error when it exists. Durable after `SyncDir` of the parent.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`.
+    fn create_dir(&mut self, dir: &Path) -> DiskResult<()>;
+
+    /// Starts an operation. Never blocks on the device.
+    fn submit(&mut self, op: DiskOp) -> Ticket;
+
+    /// Moves the completions that have arrived to `into`, in order of arrival. Never blocks.
+    fn completions(&mut self, into: &mut Vec<Completion>);
+
+    /// Blocks until at least one completion can be taken; returns at once when nothing is in flight.
+    /// For start, shutdown and the control thread; a reactor never calls it.
+    fn wait(&mut self);
+}

@@ -1,0 +1,8 @@
+//! Bytes that survive: the disk port, the write-ahead log, state arenas, page files, outboxes, the
+//! manifest and recovery.
+//!
+//! Invariant: nothing here knows SQL, operators, tokio or the wall clock; every byte reaches the
+//! disk through [`disk::Disk`], so the same code runs on a real and on a simulated disk.
+
+pub mod disk;
+pub mod ids;
