@@ -9,8 +9,10 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
         #[derive(
-            Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord,
+            Archive, Serialize, Deserialize, serde::Serialize, serde::Deserialize, Clone, Copy, Debug, Default, PartialEq,
+            Eq, Hash, PartialOrd, Ord,
         )]
+        #[serde(transparent)]
         pub struct $name(pub $inner);
 
         impl std::fmt::Display for $name {
@@ -56,7 +58,10 @@ id!(
 );
 
 /// The interval between two barriers of an island. Ordered; a pair is never reused.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Archive, Serialize, Deserialize, serde::Serialize, serde::Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq,
+    Hash, PartialOrd, Ord,
+)]
 pub struct Epoch {
     /// The process life that made the epoch.
     pub incarnation: Incarnation,

@@ -1,0 +1,110 @@
+//! The registry: which connectors and formats this binary has.
+//!
+//! Filled once at start by the server's wiring; a name that is not here is refused with the list of
+//! those that are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::options::{OptionSpec, Options};
+use super::{Applier, ConnectorError, DecoderFactory, EncoderFactory, Source};
+use crate::graph::{SinkSpec, SourceSpec};
+
+/// Makes sources of one connector.
+pub trait SourceFactory: Send + Sync {
+    /// The connector's name in SQL and TOML.
+    fn name(&self) -> &'static str;
+
+    /// The options it takes.
+    fn options(&self) -> &'static [OptionSpec];
+
+    /// Whether it brings typed rows and so takes no format.
+    fn typed(&self) -> bool {
+        false
+    }
+
+    /// Whether its splits end (bounded) with these options.
+    ///
+    /// # Errors
+    /// A wrong option.
+    fn bounded(&self, options: &Options) -> Result<bool, ConnectorError>;
+
+    /// Metadata columns it can fill, with their Arrow types.
+    fn metadata(&self) -> &'static [(&'static str, arrow::datatypes::DataType)];
+
+    /// Checks the options and the schema without touching the other system; called at CREATE.
+    ///
+    /// # Errors
+    /// A wrong option or a column the connector cannot fill.
+    fn check(&self, spec: &SourceSpec) -> Result<(), ConnectorError>;
+
+    /// Makes the source. May block; called on an unpinned thread.
+    ///
+    /// # Errors
+    /// A wrong option, or the other system refuses.
+    fn create(&self, spec: &SourceSpec) -> Result<Box<dyn Source>, ConnectorError>;
+}
+
+/// Makes sinks of one connector.
+pub trait SinkFactory: Send + Sync {
+    /// The connector's name in SQL and TOML.
+    fn name(&self) -> &'static str;
+
+    /// The options it takes.
+    fn options(&self) -> &'static [OptionSpec];
+
+    /// Checks the options and the schema without touching the other system; called at CREATE.
+    ///
+    /// # Errors
+    /// A wrong option, delivery or envelope.
+    fn check(&self, spec: &SinkSpec) -> Result<(), ConnectorError>;
+
+    /// Makes the applier. May block; called on an unpinned thread.
+    ///
+    /// # Errors
+    /// A wrong option.
+    fn create(&self, spec: &SinkSpec) -> Result<Box<dyn Applier>, ConnectorError>;
+}
+
+/// Connectors and formats by name.
+#[derive(Clone, Default)]
+pub struct Registry {
+    /// Sources.
+    pub sources: BTreeMap<&'static str, Arc<dyn SourceFactory>>,
+    /// Sinks.
+    pub sinks: BTreeMap<&'static str, Arc<dyn SinkFactory>>,
+    /// Formats that can be read.
+    pub decoders: BTreeMap<&'static str, Arc<dyn DecoderFactory>>,
+    /// Formats that can be written.
+    pub encoders: BTreeMap<&'static str, Arc<dyn EncoderFactory>>,
+}
+
+impl Registry {
+    /// Adds a source connector.
+    #[must_use]
+    pub fn source(mut self, factory: impl SourceFactory + 'static) -> Self {
+        self.sources.insert(factory.name(), Arc::new(factory));
+        self
+    }
+
+    /// Adds a sink connector.
+    #[must_use]
+    pub fn sink(mut self, factory: impl SinkFactory + 'static) -> Self {
+        self.sinks.insert(factory.name(), Arc::new(factory));
+        self
+    }
+
+    /// Adds a decoder.
+    #[must_use]
+    pub fn decoder(mut self, factory: impl DecoderFactory + 'static) -> Self {
+        self.decoders.insert(factory.name(), Arc::new(factory));
+        self
+    }
+
+    /// Adds an encoder.
+    #[must_use]
+    pub fn encoder(mut self, factory: impl EncoderFactory + 'static) -> Self {
+        self.encoders.insert(factory.name(), Arc::new(factory));
+        self
+    }
+}

@@ -1,0 +1,10 @@
+//! The graph of objects and operators as plain data: what the planner makes, the catalog stores and
+//! the reactors build.
+
+mod object;
+mod spec;
+
+pub use object::{
+    ColumnSource, Delivery, Envelope, ObjectSpec, SinkSpec, SourceColumn, SourceSpec, TableSpec, WatermarkSpec,
+};
+pub use spec::{EmitMode, NodeSpec, OperatorSpec, PipelineKind, PipelineSpec, WindowKind, WindowSpec};

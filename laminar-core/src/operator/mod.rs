@@ -1,0 +1,5 @@
+//! Operators: synchronous state machines, message in, messages out.
+
+mod port;
+
+pub use port::{Barrier, Context, Counter, Operator, OperatorError, Readable};
