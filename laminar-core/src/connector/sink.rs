@@ -65,6 +65,9 @@ pub trait Applier: Send {
     ///
     /// # Errors
     /// The outcome is unknown or failed: the engine starts the applier anew, reads its marker and sends again.
-    fn commit(&mut self, checkpoint: CheckpointNumber, frames: &mut dyn Iterator<Item = Frame>)
-    -> Result<(), ConnectorError>;
+    fn commit(
+        &mut self,
+        checkpoint: CheckpointNumber,
+        frames: &mut dyn Iterator<Item = Frame>,
+    ) -> Result<(), ConnectorError>;
 }

@@ -90,5 +90,10 @@ pub trait Readable {
     ///
     /// # Errors
     /// The stored state does not fit the operator.
-    fn scan(&self, from: u64, max_rows: usize, ctx: &mut dyn Context) -> Result<(RecordBatch, Option<u64>), OperatorError>;
+    fn scan(
+        &self,
+        from: u64,
+        max_rows: usize,
+        ctx: &mut dyn Context,
+    ) -> Result<(RecordBatch, Option<u64>), OperatorError>;
 }
