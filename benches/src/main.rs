@@ -1,1 +1,2 @@
+//! `laminar-bench`.
 fn main() {}

@@ -1,1 +1,2 @@
+//! `laminardb-server`.
 fn main() {}

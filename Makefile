@@ -1,0 +1,30 @@
+# LaminarDB: `make demo` shows it at work, `make test` proves it. `make help` lists the rest.
+
+CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/laminardb
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+.PHONY: help install test lint tidy release
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+install: ## installs what a fresh machine is missing
+	@scripts/install.sh
+
+tidy: ## format and repository manners
+	cargo fmt --all --check
+	cargo xtask tidy
+
+# Clippy as the compiler of the workspace's own crates in build mode, so that dependencies are not compiled a
+# second time in check mode.
+lint: ## clippy, warnings are errors
+	RUSTC_WORKSPACE_WRAPPER="$$(rustup which clippy-driver)" CLIPPY_ARGS="-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__" \
+	  cargo build --workspace --all-targets
+
+test: install tidy ## installs what is missing and passes every test
+	cargo test --workspace
+	$(MAKE) lint
+
+release: ## the binary that is shipped
+	cargo build --release --package laminar-server --bin laminardb-server

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs what a fresh Debian machine is missing to build, run and test LaminarDB. Idempotent.
+set -euo pipefail
+
+packages=()
+need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
+need gcc gcc
+need g++ g++
+need make make
+need perl perl
+need pkg-config pkg-config
+need psql postgresql-client
+need python3 python3
+[ -e /usr/include/zlib.h ] || packages+=(zlib1g-dev)
+
+if [ ${#packages[@]} -gt 0 ]; then
+  if [ "$(id -u)" != 0 ]; then
+    echo "install: missing ${packages[*]}; run: sudo apt-get install -y ${packages[*]}" >&2
+    exit 1
+  fi
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+fi
+
+if ! command -v cargo >/dev/null 2>&1; then
+  echo "install: no cargo on the PATH; install Rust with rustup (the version stands in rust-toolchain.toml)" >&2
+  exit 1
+fi
