@@ -5,4 +5,7 @@
 //! disk through [`disk::Disk`], so the same code runs on a real and on a simulated disk.
 
 pub mod disk;
+mod error;
 pub mod ids;
+
+pub use error::{Result, Retry, StorageError};

@@ -20,6 +20,7 @@ pub struct FileId(pub u32);
 pub struct Ticket(pub u64);
 
 /// A change of the disk. Offsets and lengths in bytes, paths relative to the data directory.
+#[expect(missing_docs, reason = "the variants say what each field is for")]
 #[derive(Clone, Debug)]
 pub enum DiskOp {
     /// Writes all of `data` at `offset`; the file grows if needed.

@@ -1,0 +1,143 @@
+//! One file of the simulated machine: what readers see, what is durable, and every version between.
+//!
+//! Invariant: `history` holds, per 512-byte sector, the versions written since the last sync, oldest
+//! first; a sector without history is the same in `seen` and `durable`.
+
+use std::collections::BTreeMap;
+
+use super::random::Random;
+
+/// The unit that a device writes whole or not at all.
+pub(super) const SECTOR: usize = 512;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct SimFile {
+    pub(super) seen: Vec<u8>,
+    durable: Vec<u8>,
+    history: BTreeMap<usize, Vec<[u8; SECTOR]>>,
+    lengths: Vec<usize>,
+    /// After a failed sync the kernel forgets which pages were dirty: later syncs report success
+    /// and write nothing.
+    sync_broken: bool,
+}
+
+impl SimFile {
+    pub(super) fn read_at(&self, offset: u64, into: &mut [u8]) -> usize {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.seen.len());
+        let count = into.len().min(self.seen.len() - start);
+        into[..count].copy_from_slice(&self.seen[start..start + count]);
+        count
+    }
+
+    pub(super) fn write(&mut self, offset: usize, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        let end = offset + data.len();
+        self.grow(end);
+        self.seen[offset..end].copy_from_slice(data);
+        self.remember(offset / SECTOR, (end - 1) / SECTOR);
+    }
+
+    /// Writes only some of the sectors, as a failed or interrupted write does.
+    pub(super) fn write_some(&mut self, offset: usize, data: &[u8], random: &mut Random) {
+        let end = offset + data.len();
+        let mut at = offset;
+        while at < end {
+            let next = ((at / SECTOR + 1) * SECTOR).min(end);
+            if random.coin() {
+                self.write(at, &data[at - offset..next - offset]);
+            }
+            at = next;
+        }
+    }
+
+    pub(super) fn grow(&mut self, len: usize) {
+        if len > self.seen.len() {
+            self.set_len(len);
+        }
+    }
+
+    pub(super) fn set_len(&mut self, len: usize) {
+        let old = self.seen.len();
+        if len == old {
+            return;
+        }
+        self.seen.resize(len, 0);
+        self.lengths.push(len);
+        if len < old && len % SECTOR != 0 {
+            self.remember(len / SECTOR, len / SECTOR);
+        }
+        if len < old {
+            // What was cut away reads as zero when the file grows again, whatever was there before.
+            let sectors: Vec<usize> = (len.div_ceil(SECTOR)..old.div_ceil(SECTOR)).collect();
+            for sector in sectors {
+                self.history.entry(sector).or_default().push([0; SECTOR]);
+            }
+        }
+    }
+
+    fn remember(&mut self, first: usize, last: usize) {
+        for sector in first..=last {
+            let image = sector_of(&self.seen, sector);
+            self.history.entry(sector).or_default().push(image);
+        }
+    }
+
+    pub(super) fn sync(&mut self) {
+        if self.sync_broken {
+            return;
+        }
+        self.durable.resize(self.seen.len(), 0);
+        for sector in self.history.keys() {
+            let start = sector * SECTOR;
+            if start < self.seen.len() {
+                let end = (start + SECTOR).min(self.seen.len());
+                self.durable[start..end].copy_from_slice(&self.seen[start..end]);
+            }
+        }
+        self.history.clear();
+        self.lengths.clear();
+    }
+
+    pub(super) fn break_sync(&mut self) {
+        self.sync_broken = true;
+    }
+
+    /// What the device holds after the power came back: per sector any version since the last sync.
+    pub(super) fn after_power_cut(&self, random: &mut Random) -> Self {
+        let pick = random.below(self.lengths.len() + 1);
+        let len = if pick == 0 { self.durable.len() } else { self.lengths[pick - 1] };
+        let mut content = self.durable.clone();
+        content.resize(len.max(content.len()), 0);
+        let habit = random.below(4);
+        for (sector, versions) in &self.history {
+            let choice = match habit {
+                0 => 0,
+                1 => versions.len(),
+                _ => random.below(versions.len() + 1),
+            };
+            let start = sector * SECTOR;
+            if choice == 0 || start >= content.len() {
+                continue;
+            }
+            let end = (start + SECTOR).min(content.len());
+            content[start..end].copy_from_slice(&versions[choice - 1][..end - start]);
+        }
+        content.resize(len, 0);
+        Self::settled(content)
+    }
+
+    /// A file whose content is durable.
+    pub(super) fn settled(content: Vec<u8>) -> Self {
+        Self { seen: content.clone(), durable: content, ..Self::default() }
+    }
+}
+
+fn sector_of(content: &[u8], sector: usize) -> [u8; SECTOR] {
+    let mut image = [0; SECTOR];
+    let start = (sector * SECTOR).min(content.len());
+    let end = (start + SECTOR).min(content.len());
+    image[..end - start].copy_from_slice(&content[start..end]);
+    image
+}

@@ -1,0 +1,132 @@
+use std::path::Path;
+
+use super::*;
+use crate::disk::{Blocking, Disk, DiskErrorKind, DiskOp};
+
+fn write_and_sync(machine: &SimMachine, path: &str, content: &[u8]) {
+    let mut disk = machine.disk();
+    let file = disk.create(Path::new(path)).unwrap();
+    let mut blocking = Blocking::new(&mut disk);
+    blocking.write(file, 0, content.to_vec()).unwrap();
+    blocking.sync(file).unwrap();
+    blocking.sync_dir(Path::new("")).unwrap();
+}
+
+#[test]
+fn synced_bytes_survive_every_crash() {
+    let machine = SimMachine::new(1);
+    write_and_sync(&machine, "a", &[7; 3000]);
+    for seed in 0..200 {
+        assert_eq!(machine.crash(seed).content(Path::new("a")), Some(vec![7; 3000]));
+    }
+}
+
+#[test]
+fn unsynced_sectors_are_kept_lost_and_torn() {
+    let machine = SimMachine::new(1);
+    write_and_sync(&machine, "a", &[1; 2048]);
+    let mut disk = machine.disk();
+    let file = disk.open(Path::new("a")).unwrap();
+    Blocking::new(&mut disk).write(file, 0, vec![2; 2048]).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..400 {
+        let content = machine.crash(seed).content(Path::new("a")).unwrap();
+        for sector in content.chunks(512) {
+            assert!(sector.iter().all(|byte| *byte == sector[0]), "a sector is atomic");
+        }
+        seen.insert(content.chunks(512).map(|sector| sector[0]).collect::<Vec<_>>());
+    }
+    assert_eq!(seen.len(), 16, "every subset of four sectors is possible");
+}
+
+#[test]
+fn unsynced_names_may_be_lost_and_synced_names_may_not() {
+    let machine = SimMachine::new(1);
+    write_and_sync(&machine, "old", b"x");
+    let mut disk = machine.disk();
+    let mut blocking = Blocking::new(&mut disk);
+    blocking.run(DiskOp::Rename { from: "old".into(), to: "new".into() }).unwrap();
+    let outcomes: std::collections::BTreeSet<_> = (0..50).map(|seed| machine.crash(seed).files()).collect();
+    assert_eq!(outcomes.len(), 2);
+    blocking.sync_dir(Path::new("")).unwrap();
+    for seed in 0..50 {
+        assert_eq!(machine.crash(seed).files(), vec![Path::new("new").to_owned()]);
+    }
+}
+
+#[test]
+fn process_death_keeps_the_page_cache_but_not_its_safety() {
+    let machine = SimMachine::new(1);
+    write_and_sync(&machine, "a", &[1; 512]);
+    let mut disk = machine.disk();
+    let file = disk.open(Path::new("a")).unwrap();
+    Blocking::new(&mut disk).write(file, 0, vec![2; 512]).unwrap();
+    let killed = machine.kill(3);
+    assert_eq!(killed.content(Path::new("a")), Some(vec![2; 512]));
+    let lost = (0..50).any(|seed| killed.crash(seed).content(Path::new("a")) == Some(vec![1; 512]));
+    assert!(lost, "a later power cut can still lose it");
+}
+
+#[test]
+fn a_sync_after_a_failed_sync_protects_nothing() {
+    let machine = SimMachine::new(1);
+    write_and_sync(&machine, "a", &[1; 512]);
+    let mut disk = machine.disk();
+    let file = disk.open(Path::new("a")).unwrap();
+    let mut blocking = Blocking::new(&mut disk);
+    blocking.write(file, 0, vec![2; 512]).unwrap();
+    machine.fail_at(machine.operations(), DiskErrorKind::Io);
+    assert_eq!(blocking.sync(file).unwrap_err().kind, DiskErrorKind::Io);
+    blocking.sync(file).unwrap();
+    assert!((0..50).any(|seed| machine.crash(seed).content(Path::new("a")) == Some(vec![1; 512])));
+}
+
+#[test]
+fn after_the_power_cut_everything_fails_and_the_cut_operation_is_undecided() {
+    let machine = SimMachine::new(1);
+    write_and_sync(&machine, "a", &[1; 512]);
+    let mut disk = machine.disk();
+    let file = disk.open(Path::new("a")).unwrap();
+    machine.cut_power_at(machine.operations());
+    let mut blocking = Blocking::new(&mut disk);
+    assert_eq!(blocking.write(file, 0, vec![2; 512]).unwrap_err().kind, DiskErrorKind::Dead);
+    assert_eq!(blocking.sync(file).unwrap_err().kind, DiskErrorKind::Dead);
+    let outcomes: std::collections::BTreeSet<_> =
+        (0..100).map(|seed| machine.crash(seed).content(Path::new("a")).unwrap()[0]).collect();
+    assert_eq!(outcomes.into_iter().collect::<Vec<_>>(), vec![1, 2]);
+}
+
+#[test]
+fn a_full_disk_refuses_growth_but_not_overwriting() {
+    let machine = SimMachine::new(1);
+    write_and_sync(&machine, "a", &[1; 1024]);
+    machine.set_capacity(1024);
+    let mut disk = machine.disk();
+    let file = disk.open(Path::new("a")).unwrap();
+    let mut blocking = Blocking::new(&mut disk);
+    assert_eq!(blocking.write(file, 1024, vec![2; 1]).unwrap_err().kind, DiskErrorKind::NoSpace);
+    blocking.write(file, 0, vec![2; 1024]).unwrap();
+    let allocate = DiskOp::Allocate { file, offset: 0, len: 4096 };
+    assert_eq!(blocking.run(allocate).unwrap_err().kind, DiskErrorKind::NoSpace);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_order_of_completions() {
+    let order = |seed| {
+        let machine = SimMachine::new(seed);
+        machine.set_schedule(Schedule::Shuffled);
+        let mut disk = machine.disk();
+        let file = disk.create(Path::new("a")).unwrap();
+        for n in 0..20 {
+            disk.submit(DiskOp::Write { file, offset: n * 512, data: vec![n as u8; 512] });
+        }
+        let mut arrived = Vec::new();
+        while arrived.len() < 20 {
+            disk.wait();
+            disk.completions(&mut arrived);
+        }
+        arrived.iter().map(|completion| completion.ticket.0).collect::<Vec<_>>()
+    };
+    assert_eq!(order(5), order(5));
+    assert_ne!(order(5), order(6));
+}
