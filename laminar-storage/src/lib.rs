@@ -4,6 +4,7 @@
 //! Invariant: nothing here knows SQL, operators, tokio or the wall clock; every byte reaches the
 //! disk through [`disk::Disk`], so the same code runs on a real and on a simulated disk.
 
+pub mod arena;
 pub mod disk;
 mod error;
 pub mod ids;

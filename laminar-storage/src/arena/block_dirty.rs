@@ -1,0 +1,254 @@
+//! Which blocks changed since the last checkpoint, and what they held at the barrier.
+//!
+//! A store sets the block's bit in its page's `u64`. A barrier swaps the dirty words with the (empty)
+//! frozen words; from then on the first store to a frozen block copies its 64 bytes aside.
+//! Invariant: a block whose frozen bit is set holds its barrier content in the aside log if its dirty
+//! bit is set too, else in place. So no third state is kept, and the hot path has one branch.
+
+use super::segment::{BLOCK_BYTES, PAGE_BYTES, Region, SEGMENT_PAGES};
+
+/// A segment is written whole when more than one in this many of its blocks changed, or stands in deltas already.
+pub(crate) const REWRITE_SHARE: u32 = 4;
+/// Blocks in a segment.
+pub(crate) const SEGMENT_BLOCKS: u32 = (SEGMENT_PAGES * 64) as u32;
+
+const ASIDE_CHUNK: usize = 1024;
+
+struct AsideBlock {
+    /// The page's earlier aside block, as index + 1.
+    next: u32,
+    block: u8,
+    bytes: [u8; BLOCK_BYTES],
+}
+
+/// Blocks that the page file wants written with the next checkpoint though they did not change.
+#[derive(Default)]
+pub(crate) struct FoldRequest {
+    /// Pages with the blocks wanted.
+    pub(crate) blocks: Vec<(u32, u64)>,
+}
+
+/// Dirty, frozen and aside state of all pages of an arena.
+#[derive(Default)]
+pub(crate) struct BlockDirty {
+    dirty: Vec<u64>,
+    frozen: Vec<u64>,
+    /// Dirty blocks per segment.
+    dirty_blocks: Vec<u32>,
+    /// Blocks per segment that stand in deltas of the last image; kept by the page file.
+    delta_blocks: Vec<u32>,
+    /// Segments that the frozen image writes whole.
+    rewrite: Vec<bool>,
+    /// Per page: newest aside block as index + 1.
+    aside_head: Vec<u32>,
+    aside: Vec<Vec<AsideBlock>>,
+    fold: FoldRequest,
+    frozen_segments: Option<u32>,
+    changed: bool,
+}
+
+impl BlockDirty {
+    /// Makes room for one more segment, clean.
+    pub(crate) fn add_segment(&mut self) {
+        let pages = self.dirty.len() + SEGMENT_PAGES;
+        self.dirty.resize(pages, 0);
+        self.frozen.resize(pages, 0);
+        self.aside_head.resize(pages, 0);
+        self.dirty_blocks.push(0);
+        self.delta_blocks.push(0);
+        self.rewrite.push(false);
+    }
+
+    /// Notes a coming store to the blocks of `mask` in `page`. To be called before the store.
+    #[inline(always)]
+    pub(crate) fn mark(&mut self, region: &Region, page: usize, mask: u64) {
+        if self.dirty[page] & mask != mask {
+            self.mark_first(region, page, mask);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn mark_first(&mut self, region: &Region, page: usize, mask: u64) {
+        let first = mask & !self.dirty[page];
+        let mut copy = first & self.frozen[page];
+        while copy != 0 {
+            let block = copy.trailing_zeros() as u8;
+            copy &= copy - 1;
+            self.copy_aside(region, page, block);
+        }
+        self.dirty[page] |= mask;
+        self.dirty_blocks[page / SEGMENT_PAGES] += first.count_ones();
+        self.changed = true;
+    }
+
+    fn copy_aside(&mut self, region: &Region, page: usize, block: u8) {
+        if self.aside.last().is_none_or(|chunk| chunk.len() == ASIDE_CHUNK) {
+            self.aside.push(Vec::with_capacity(ASIDE_CHUNK));
+        }
+        let full = (self.aside.len() - 1) * ASIDE_CHUNK;
+        if let Some(chunk) = self.aside.last_mut() {
+            let bytes = *region.block(page * PAGE_BYTES + block as usize * BLOCK_BYTES);
+            chunk.push(AsideBlock { next: self.aside_head[page], block, bytes });
+            self.aside_head[page] = (full + chunk.len()) as u32;
+        }
+    }
+
+    /// Forgets that a page changed; for a page that was freed.
+    pub(crate) fn forget(&mut self, page: usize) {
+        self.dirty_blocks[page / SEGMENT_PAGES] -= self.dirty[page].count_ones();
+        // A frozen block that was copied aside must still be found there, and that is told by its
+        // dirty bit, so those bits stay.
+        self.dirty[page] &= self.frozen[page];
+        self.dirty_blocks[page / SEGMENT_PAGES] += self.dirty[page].count_ones();
+        self.changed = true;
+    }
+
+    /// Whether anything changed since the last freeze.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Whether a frozen image waits to be written.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen_segments.is_some()
+    }
+
+    /// Segments of the frozen image; 0 when there is none.
+    pub(crate) fn frozen_segments(&self) -> u32 {
+        self.frozen_segments.unwrap_or(0)
+    }
+
+    /// Takes the barrier: what is dirty becomes the frozen image. Costs O(segments) plus the blocks that
+    /// the page file wants folded. The previous image must have been taken (`end_frozen`).
+    pub(crate) fn freeze(&mut self) {
+        assert!(self.frozen_segments.is_none(), "the previous frozen image was neither written nor thawed");
+        std::mem::swap(&mut self.dirty, &mut self.frozen);
+        for (page, mask) in std::mem::take(&mut self.fold.blocks) {
+            if let Some(word) = self.frozen.get_mut(page as usize) {
+                *word |= mask;
+            }
+        }
+        for segment in 0..self.dirty_blocks.len() {
+            let changed = std::mem::take(&mut self.dirty_blocks[segment]);
+            let limit = SEGMENT_BLOCKS / REWRITE_SHARE;
+            let whole = changed > limit || (changed > 0 && self.delta_blocks[segment] > limit);
+            self.rewrite[segment] = whole;
+            if whole {
+                let first = segment * SEGMENT_PAGES;
+                self.frozen[first..first + SEGMENT_PAGES].fill(u64::MAX);
+            }
+        }
+        self.frozen_segments = Some(self.dirty_blocks.len() as u32);
+        self.changed = false;
+    }
+
+    /// Gives the frozen image up: what was not yet taken counts as changed again.
+    pub(crate) fn thaw(&mut self) {
+        if self.frozen_segments.take().is_none() {
+            return;
+        }
+        for page in 0..self.frozen.len() {
+            let back = self.frozen[page] & !self.dirty[page];
+            self.dirty_blocks[page / SEGMENT_PAGES] += back.count_ones();
+            self.dirty[page] |= back;
+            self.frozen[page] = 0;
+        }
+        self.changed = true;
+        self.clear_aside();
+    }
+
+    /// Whether the frozen image writes `segment` whole.
+    pub(crate) fn is_rewritten(&self, segment: usize) -> bool {
+        self.rewrite[segment]
+    }
+
+    /// Blocks of `page` that belong to the frozen image and were not taken yet.
+    pub(crate) fn frozen_mask(&self, page: usize) -> u64 {
+        self.frozen[page]
+    }
+
+    /// Appends the barrier content of the frozen blocks of `page` to `out`, in order, and releases them.
+    pub(crate) fn take_frozen(&mut self, region: &Region, page: usize, out: &mut Vec<u8>) {
+        let mask = std::mem::take(&mut self.frozen[page]);
+        let aside = mask & self.dirty[page];
+        let base = page * PAGE_BYTES;
+        if mask == u64::MAX && aside == 0 {
+            out.extend_from_slice(region.bytes(base, PAGE_BYTES));
+            return;
+        }
+        let mut rest = mask;
+        while rest != 0 {
+            let block = rest.trailing_zeros();
+            rest &= rest - 1;
+            let bytes = if aside >> block & 1 == 1 { self.aside_block(page, block as u8) } else { None };
+            match bytes {
+                Some(bytes) => out.extend_from_slice(bytes),
+                None => out.extend_from_slice(region.block(base + block as usize * BLOCK_BYTES)),
+            }
+        }
+    }
+
+    fn aside_block(&self, page: usize, block: u8) -> Option<&[u8; BLOCK_BYTES]> {
+        let mut at = self.aside_head[page];
+        while at != 0 {
+            let index = at as usize - 1;
+            let entry = &self.aside[index / ASIDE_CHUNK][index % ASIDE_CHUNK];
+            if entry.block == block {
+                return Some(&entry.bytes);
+            }
+            at = entry.next;
+        }
+        None
+    }
+
+    /// Ends the frozen image after all of it was taken.
+    pub(crate) fn end_frozen(&mut self) {
+        debug_assert!(self.frozen.iter().all(|word| *word == 0), "a frozen block was not taken");
+        self.frozen_segments = None;
+        self.clear_aside();
+    }
+
+    fn clear_aside(&mut self) {
+        if !self.aside.is_empty() {
+            self.aside.clear();
+            self.aside_head.fill(0);
+        }
+    }
+
+    /// Bytes held aside for the frozen image.
+    pub(crate) fn aside_bytes(&self) -> usize {
+        self.aside.len() * ASIDE_CHUNK * std::mem::size_of::<AsideBlock>()
+    }
+
+    /// Told by the page file: how many blocks of `segment` stand in deltas of the last image.
+    pub(crate) fn set_delta_blocks(&mut self, segment: usize, blocks: u32) {
+        self.delta_blocks[segment] = blocks;
+    }
+
+    /// Told by the page file: blocks to write with the next image though they may not change.
+    pub(crate) fn request_fold(&mut self, blocks: Vec<(u32, u64)>) {
+        self.fold.blocks = blocks;
+    }
+
+    /// Counts a block of every page of `segment` as changed; for an image that was given up half-way.
+    pub(crate) fn mark_segment(&mut self, region: &Region, segment: usize) {
+        for page in segment * SEGMENT_PAGES..(segment + 1) * SEGMENT_PAGES {
+            self.mark(region, page, u64::MAX);
+        }
+    }
+
+    /// The mutant "forget a dirty block": drops the newest dirty mark, for tests that must notice it.
+    #[cfg(any(test, feature = "mutants"))]
+    pub(crate) fn forget_one_dirty_block(&mut self) -> bool {
+        for page in (0..self.dirty.len()).rev() {
+            if self.dirty[page] != 0 {
+                let bit = 1u64 << (63 - self.dirty[page].leading_zeros());
+                self.dirty[page] &= !bit;
+                self.dirty_blocks[page / SEGMENT_PAGES] -= 1;
+                return true;
+            }
+        }
+        false
+    }
+}
