@@ -73,6 +73,8 @@ pub struct Budget {
     pub records: usize,
     /// About so many bytes.
     pub bytes: usize,
+    /// Processing time at the poll: microseconds since 1970 UTC by the engine's clock. The only clock of a reader.
+    pub now_us: i64,
 }
 
 /// What one poll found.
@@ -105,6 +107,12 @@ pub trait SplitReader: Send {
 
     /// The place just behind the last record delivered.
     fn position(&self) -> Position;
+
+    /// When a pending reader asks to be polled again without a wake (microseconds since 1970 UTC, as
+    /// [`Budget::now_us`]); none = only when woken.
+    fn due_us(&self) -> Option<i64> {
+        None
+    }
 
     /// Records between the position and the split's present end, where known.
     fn lag(&self) -> Option<u64> {
