@@ -139,6 +139,9 @@ pub enum StorageError {
         /// What was expected.
         detail: String,
     },
+    /// A state arena refused an operation.
+    #[error(transparent)]
+    Arena(#[from] crate::arena::ArenaError),
     /// A caller broke the order of an operation; a defect of this program.
     #[error("LDB-1014: internal: {detail}")]
     Order {
@@ -170,6 +173,7 @@ impl StorageError {
             Self::NoUsableCheckpoint { .. } => "LDB-1012",
             Self::Malformed { .. } => "LDB-1013",
             Self::Order { .. } => "LDB-1014",
+            Self::Arena(error) => error.code(),
         }
     }
 
@@ -186,6 +190,7 @@ impl StorageError {
             | Self::Version { .. }
             | Self::NoUsableCheckpoint { .. }
             | Self::Malformed { .. }
+            | Self::Arena(_)
             | Self::Order { .. } => Retry::Never,
         }
     }

@@ -8,5 +8,6 @@ pub mod arena;
 pub mod disk;
 mod error;
 pub mod ids;
+pub mod page_file;
 
 pub use error::{Result, Retry, StorageError};

@@ -132,7 +132,7 @@ impl BlockDirty {
         for segment in 0..self.dirty_blocks.len() {
             let changed = std::mem::take(&mut self.dirty_blocks[segment]);
             let limit = SEGMENT_BLOCKS / REWRITE_SHARE;
-            let whole = changed > limit || (changed > 0 && self.delta_blocks[segment] > limit);
+            let whole = changed > limit || self.delta_blocks[segment] > limit;
             self.rewrite[segment] = whole;
             if whole {
                 let first = segment * SEGMENT_PAGES;
@@ -229,13 +229,6 @@ impl BlockDirty {
     /// Told by the page file: blocks to write with the next image though they may not change.
     pub(crate) fn request_fold(&mut self, blocks: Vec<(u32, u64)>) {
         self.fold.blocks = blocks;
-    }
-
-    /// Counts a block of every page of `segment` as changed; for an image that was given up half-way.
-    pub(crate) fn mark_segment(&mut self, region: &Region, segment: usize) {
-        for page in segment * SEGMENT_PAGES..(segment + 1) * SEGMENT_PAGES {
-            self.mark(region, page, u64::MAX);
-        }
     }
 
     /// The mutant "forget a dirty block": drops the newest dirty mark, for tests that must notice it.

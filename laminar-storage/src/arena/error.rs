@@ -4,7 +4,7 @@ use crate::ids::ObjectId;
 
 /// A refused arena operation. The arena stays usable; of a batch, the rows before the refused one
 /// were applied.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ArenaError {
     /// The pipeline's state reached its limit (user; retry never).
     #[error(
@@ -89,7 +89,7 @@ pub enum ArenaError {
 
 impl ArenaError {
     /// The stable code.
-    pub fn code(&self) -> &'static str {
+    pub const fn code(&self) -> &'static str {
         match self {
             Self::MemoryLimit { .. } => "LDB-2101",
             Self::ValueTooLarge { .. } => "LDB-2102",

@@ -238,12 +238,6 @@ impl Index {
         let next = if own == 0 || prefix + 1 == 1u64 << own { None } else { Some((prefix + 1) << (64 - own)) };
         (page, next)
     }
-
-    /// Every bucket page once, in hash-prefix order.
-    pub(crate) fn bucket_pages(&self) -> impl Iterator<Item = u32> + '_ {
-        let mut last = 0;
-        self.directory.iter().copied().filter(move |page| std::mem::replace(&mut last, *page) != *page)
-    }
 }
 
 fn count_passing(pages: &mut Pages, mut at: Probe, chunks: usize) {

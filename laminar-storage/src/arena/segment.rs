@@ -67,16 +67,6 @@ impl Region {
         }
     }
 
-    /// Bytes that can be used.
-    pub(crate) fn committed(&self) -> usize {
-        self.committed
-    }
-
-    /// Bytes of addresses that were reserved.
-    pub(crate) fn reserved(&self) -> usize {
-        self.reserved
-    }
-
     /// Opens the next segment, zeroed; `false` when the reserved range is used up.
     pub(crate) fn commit_segment(&mut self, sparse: bool) -> std::io::Result<bool> {
         if self.committed + SEGMENT_BYTES > self.reserved {

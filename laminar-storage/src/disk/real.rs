@@ -187,10 +187,10 @@ impl RealDisk {
     }
 
     fn file(&self, file: FileId) -> DiskResult<&Arc<Open>> {
-        self.files.get(file.0 as usize).and_then(Option::as_ref).ok_or_else(|| DiskError {
-            kind: DiskErrorKind::Io,
-            message: format!("file handle {} is closed", file.0),
-        })
+        self.files
+            .get(file.0 as usize)
+            .and_then(Option::as_ref)
+            .ok_or_else(|| DiskError { kind: DiskErrorKind::Io, message: format!("file handle {} is closed", file.0) })
     }
 
     fn insert(&mut self, file: File, path: &Path) -> FileId {
@@ -249,11 +249,8 @@ impl Disk for RealDisk {
 
     fn open(&mut self, path: &Path) -> DiskResult<FileId> {
         let full = self.full_path(path)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&full)
-            .map_err(|error| disk_error("open", &full, &error))?;
+        let file =
+            OpenOptions::new().read(true).write(true).open(&full).map_err(|error| disk_error("open", &full, &error))?;
         Ok(self.insert(file, &full))
     }
 

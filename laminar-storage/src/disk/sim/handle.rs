@@ -25,10 +25,11 @@ impl SimDisk {
     }
 
     fn inode(&self, file: FileId) -> DiskResult<Inode> {
-        self.files.get(file.0 as usize).copied().flatten().ok_or_else(|| DiskError {
-            kind: DiskErrorKind::Io,
-            message: format!("file handle {} is closed", file.0),
-        })
+        self.files
+            .get(file.0 as usize)
+            .copied()
+            .flatten()
+            .ok_or_else(|| DiskError { kind: DiskErrorKind::Io, message: format!("file handle {} is closed", file.0) })
     }
 
     fn insert(&mut self, inode: Inode) -> FileId {
@@ -51,7 +52,9 @@ impl Disk for SimDisk {
         };
         match found {
             Some(Node::File(inode)) => Ok(self.insert(inode)),
-            _ => Err(DiskError { kind: DiskErrorKind::NotFound, message: format!("open {}: not found", path.display()) }),
+            _ => {
+                Err(DiskError { kind: DiskErrorKind::NotFound, message: format!("open {}: not found", path.display()) })
+            }
         }
     }
 
@@ -79,7 +82,8 @@ impl Disk for SimDisk {
         let world = self.world();
         world.alive()?;
         let dir = if dir == Path::new(".") { Path::new("") } else { dir };
-        let inside = |path: &PathBuf| (path.parent() == Some(dir)).then(|| path.file_name()?.to_str().map(str::to_owned));
+        let inside =
+            |path: &PathBuf| (path.parent() == Some(dir)).then(|| path.file_name()?.to_str().map(str::to_owned));
         Ok(world.names.files().filter_map(|(path, _)| inside(path).flatten()).collect())
     }
 

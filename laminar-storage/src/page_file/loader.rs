@@ -1,0 +1,265 @@
+//! From a mark back to arenas: every byte is verified before its first use.
+//!
+//! Eager for now: an arena's segments are read whole. The format allows mapping a segment from its slot and
+//! applying its deltas on first touch.
+//! Invariant: a checksum or structure that does not fit is an error naming file and offset, never a wrong row.
+
+use super::delta::Delta;
+use super::file::{PageFile, Retained};
+use super::image::{ArenaImage, ArenaState};
+use super::layout::{
+    DeltaRow, FILE_VERSION, SLOT_BYTES, SegmentRow, UNIT_BYTES, decode_header, decode_root, decode_table,
+};
+use super::mark::PageFileMark;
+use super::slot::units;
+use crate::arena::{Arena, ArenaError, ArenaOptions, PAGE_BYTES, RestoredArena, SEGMENT_BYTES};
+use crate::disk::Disk;
+use crate::error::{Result, StorageError};
+use crate::ids::{ObjectId, ShardId};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+impl PageFile {
+    /// Opens the file of a shard. `marks`: what retained manifests name, oldest first; the last is the state to
+    /// go on from, the others keep their space. Reads tables only.
+    ///
+    /// # Errors
+    /// `Missing`, `Foreign`, `Version`; `Rot` or `Malformed` when the last mark does not verify. An older mark that
+    /// does not verify is left out; see [`PageFile::retains`].
+    pub fn open(disk: &mut dyn Disk, path: &Path, shard: ShardId, marks: &[PageFileMark]) -> Result<Self> {
+        let name = || path.display().to_string();
+        let file = disk.open(path).map_err(|error| match error.kind {
+            crate::disk::DiskErrorKind::NotFound => {
+                StorageError::Missing { file: name(), detail: format!("the page file of shard {shard} is gone") }
+            }
+            _ => StorageError::disk("open a page file")(error),
+        })?;
+        let mut this = Self::empty(path, file, shard);
+        this.check_header(disk)?;
+        let len = disk.len(file).map_err(StorageError::disk("measure a page file"))?;
+        this.extents.space.grow(len / SLOT_BYTES);
+        for (at, mark) in marks.iter().enumerate() {
+            if this.retains(mark) {
+                continue;
+            }
+            match this.read_mark(disk, mark) {
+                Ok(retained) => this.retained.push(retained),
+                Err(error) if at + 1 == marks.len() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        // A generation that was begun and not published is not used again.
+        this.generation = marks.iter().map(|mark| mark.generation).max().unwrap_or(0) + 2;
+        Ok(this)
+    }
+
+    /// Opens the file and loads every arena of the last mark.
+    ///
+    /// # Errors
+    /// As [`PageFile::open`] and [`PageFile::load_arena`].
+    pub fn load(
+        disk: &mut dyn Disk,
+        path: &Path,
+        shard: ShardId,
+        marks: &[PageFileMark],
+        mut options: impl FnMut(ObjectId) -> ArenaOptions,
+    ) -> Result<(Self, Vec<Arena>)> {
+        let mut this = Self::open(disk, path, shard, marks)?;
+        let ids = this.marked_arenas();
+        let mut arenas = Vec::with_capacity(ids.len());
+        for id in ids {
+            arenas.push(this.load_arena(disk, options(id))?);
+        }
+        Ok((this, arenas))
+    }
+
+    /// Arenas that the newest mark names.
+    pub fn marked_arenas(&self) -> Vec<ObjectId> {
+        self.retained.last().map(|retained| retained.images.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// Whether a mark is kept: what it names can be loaded and is not overwritten.
+    pub fn retains(&self, mark: &PageFileMark) -> bool {
+        self.retained.iter().any(|retained| retained.mark == *mark)
+    }
+
+    /// Loads an arena as the newest mark names it; whatever was written of it since is forgotten.
+    ///
+    /// # Errors
+    /// `Missing` when the mark does not name it, `Rot`, `Malformed`, `Disk`, `Arena` when memory is refused.
+    pub fn load_arena(&mut self, disk: &mut dyn Disk, options: ArenaOptions) -> Result<Arena> {
+        let id = options.id;
+        let found = self.retained.last().and_then(|retained| retained.images.get(&id)).cloned();
+        let Some(image) = found else {
+            let detail = format!("the newest checkpoint holds no state of pipeline {id}");
+            return Err(StorageError::Missing { file: self.path.display().to_string(), detail });
+        };
+        let (mut arena, mut state) = self.read_arena(disk, options, &image)?;
+        if let Some(write) = self.writing.remove(&id) {
+            write.discard(&mut self.extents);
+        }
+        if let Some(old) = self.arenas.remove(&id) {
+            let is_newest = old.sealed.as_ref().is_some_and(|sealed| Arc::ptr_eq(sealed, &image));
+            self.changed |= !is_newest;
+            old.release(&mut self.extents);
+        }
+        super::fold::plan(&state, &mut arena);
+        state.sealed = Some(image);
+        self.arenas.insert(id, state);
+        self.settle();
+        Ok(arena)
+    }
+
+    fn read_arena(
+        &mut self,
+        disk: &mut dyn Disk,
+        options: ArenaOptions,
+        image: &ArenaImage,
+    ) -> Result<(Arena, ArenaState)> {
+        let id = options.id;
+        let mut restored = RestoredArena::new(options, image.segments.len())?;
+        let mut state = ArenaState::default();
+        state.grow(image.segments.len());
+        for (segment, row) in image.segments.iter().enumerate().filter(|(_, row)| row.offset != 0) {
+            let into = restored.segment_mut(segment);
+            self.read_exact(disk, row.offset, into)?;
+            if crc32c::crc32c(into) != row.crc {
+                return Err(self.rot(row.offset, format!("segment {segment} of pipeline {id} fails its checksum")));
+            }
+            self.extents.name(row.offset, SLOT_BYTES);
+            state.segments[segment] = *row;
+        }
+        for row in &image.deltas {
+            let bytes = self.read_checked(disk, row.offset, row.len, row.crc, "a delta")?;
+            let Some(delta) = Delta::decode(&bytes, id, row.generation) else {
+                return Err(
+                    self.malformed(row.offset, format!("no delta of pipeline {id} of generation {}", row.generation))
+                );
+            };
+            let living = apply(&mut restored, &image.segments, row, &delta, &bytes)
+                .ok_or_else(|| self.malformed(row.offset, "a delta names a page outside its arena".into()))?;
+            self.extents.name(row.offset, units(row.len as usize));
+            state.add_delta(*row, &living, &mut self.extents);
+        }
+        let arena = restored.finish().map_err(|error| self.place(error, &image.segments))?;
+        Ok((arena, state))
+    }
+
+    fn check_header(&self, disk: &mut dyn Disk) -> Result<()> {
+        let mut bytes = [0; 32];
+        self.read_exact(disk, 0, &mut bytes)?;
+        let (version, shard) = decode_header(&bytes).map_err(|what| self.rot(0, what.into()))?;
+        let file = || self.path.display().to_string();
+        if version != FILE_VERSION {
+            return Err(StorageError::Version { file: file(), found: version, supported: FILE_VERSION });
+        }
+        if shard != self.shard {
+            let detail = format!("it is the page file of shard {shard}, not of shard {}", self.shard);
+            return Err(StorageError::Foreign { file: file(), detail });
+        }
+        Ok(())
+    }
+
+    fn read_mark(&mut self, disk: &mut dyn Disk, mark: &PageFileMark) -> Result<Retained> {
+        if mark.shard != self.shard {
+            let detail = format!("the checkpoint names shard {} here", mark.shard);
+            return Err(StorageError::Foreign { file: self.path.display().to_string(), detail });
+        }
+        let root = self.read_checked(disk, mark.root_offset, mark.root_len, mark.root_crc, "a root")?;
+        let rows = decode_root(&root, mark.shard, mark.generation)
+            .ok_or_else(|| self.malformed(mark.root_offset, format!("no root of generation {}", mark.generation)))?;
+        let mut images = BTreeMap::new();
+        for row in rows {
+            let known = self.retained.iter().filter_map(|retained| retained.images.get(&row.id));
+            let same = known.into_iter().find(|image| image.table_offset == row.offset && image.table_crc == row.crc);
+            if let Some(image) = same {
+                images.insert(row.id, Arc::clone(image));
+                continue;
+            }
+            let table = self.read_checked(disk, row.offset, row.len, row.crc, "an arena table")?;
+            let (segments, deltas) = decode_table(&table, row.id)
+                .ok_or_else(|| self.malformed(row.offset, format!("no table of pipeline {}", row.id)))?;
+            let image =
+                ArenaImage { segments, deltas, table_offset: row.offset, table_len: row.len, table_crc: row.crc };
+            if !image.name(&mut self.extents) {
+                return Err(self.malformed(row.offset, "the table names space that is not the arena's".into()));
+            }
+            images.insert(row.id, Arc::new(image));
+        }
+        if !self.extents.name(mark.root_offset, units(mark.root_len as usize)) {
+            return Err(self.malformed(mark.root_offset, "the root lies in space that is not its own".into()));
+        }
+        Ok(Retained { mark: *mark, images })
+    }
+
+    fn read_checked(&self, disk: &mut dyn Disk, offset: u64, len: u32, crc: u32, what: &str) -> Result<Vec<u8>> {
+        if u64::from(len) > SLOT_BYTES || !offset.is_multiple_of(UNIT_BYTES) {
+            return Err(self.malformed(offset, format!("{what} of {len} bytes cannot lie here")));
+        }
+        let mut bytes = vec![0; len as usize];
+        self.read_exact(disk, offset, &mut bytes)?;
+        if crc32c::crc32c(&bytes) != crc {
+            return Err(self.rot(offset, format!("{what} of {len} bytes fails its checksum")));
+        }
+        Ok(bytes)
+    }
+
+    fn read_exact(&self, disk: &mut dyn Disk, offset: u64, into: &mut [u8]) -> Result<()> {
+        let got = disk.read_at(self.file, offset, into).map_err(StorageError::disk("read a page file"))?;
+        if got < into.len() {
+            let detail = format!("the file ends {} bytes too early", into.len() - got);
+            return Err(self.rot(offset + got as u64, detail));
+        }
+        Ok(())
+    }
+
+    fn rot(&self, offset: u64, detail: String) -> StorageError {
+        StorageError::Rot { file: self.path.display().to_string(), offset, detail }
+    }
+
+    fn malformed(&self, offset: u64, detail: String) -> StorageError {
+        StorageError::Malformed { file: self.path.display().to_string(), offset, detail }
+    }
+
+    /// Says where in the file a structure lies that an arena refused.
+    fn place(&self, error: ArenaError, segments: &[SegmentRow]) -> StorageError {
+        match error {
+            ArenaError::Damaged { arena, offset, what } => {
+                let slot = segments.get(offset / SEGMENT_BYTES).map_or(0, |row| row.offset);
+                let at = if slot == 0 { 0 } else { slot + (offset % SEGMENT_BYTES) as u64 };
+                self.malformed(at, format!("pipeline {arena} at arena offset {offset:#x}: {what}"))
+            }
+            other => StorageError::Arena(other),
+        }
+    }
+}
+
+/// Puts a delta's blocks in place where no younger segment holds them; returns those. `None`: a page lies outside.
+fn apply(
+    restored: &mut RestoredArena,
+    segments: &[SegmentRow],
+    row: &DeltaRow,
+    delta: &Delta,
+    bytes: &[u8],
+) -> Option<Vec<(u32, u64)>> {
+    let mut at = delta.blocks_at;
+    let mut living = Vec::with_capacity(delta.pages.len());
+    for (page, mask) in &delta.pages {
+        let segment = segments.get(*page as usize / (SEGMENT_BYTES / PAGE_BYTES))?;
+        let applies = segment.generation < row.generation;
+        let mut rest = *mask;
+        while rest != 0 {
+            let block = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            if applies {
+                restored.set_block(*page as usize, block, &bytes[at..at + crate::arena::BLOCK_BYTES]);
+            }
+            at += crate::arena::BLOCK_BYTES;
+        }
+        if applies {
+            living.push((*page, *mask));
+        }
+    }
+    Some(living)
+}

@@ -1,0 +1,192 @@
+//! Writing frozen arenas, in steps that fit a reactor's turn.
+//!
+//! Invariant: an arena's frozen image is written as it was at the barrier, whatever is stored meanwhile.
+
+use super::delta::DeltaBuilder;
+use super::extent::Extents;
+use super::file::PageFile;
+use super::finish::Stage;
+use super::layout::{DeltaRow, SegmentRow};
+use crate::arena::{Arena, BLOCK_BYTES, PAGE_BYTES, SEGMENT_BYTES};
+use crate::disk::Disk;
+use crate::error::{Result, StorageError};
+
+const SEGMENT_PAGES: usize = SEGMENT_BYTES / PAGE_BYTES;
+/// A whole segment is copied in pieces of this many pages.
+const PIECE_PAGES: usize = 64;
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteStep {
+    /// The budget is used up; call again.
+    More,
+    /// The file must grow first; call again after a completion.
+    NeedsSpace,
+    /// The arena's image is written; nothing is frozen any more.
+    Done,
+}
+
+/// A segment that is being written whole.
+struct SegmentWrite {
+    offset: u64,
+    crc: u32,
+}
+
+/// How far an arena's frozen image is written.
+#[derive(Default)]
+pub(super) struct ArenaWrite {
+    page: usize,
+    delta: DeltaBuilder,
+    segment: Option<SegmentWrite>,
+}
+
+impl ArenaWrite {
+    /// Gives up what was not completed.
+    pub(super) fn discard(self, extents: &mut Extents) {
+        if let Some(segment) = self.segment {
+            extents.unname(segment.offset);
+        }
+    }
+}
+
+impl PageFile {
+    /// Writes up to about `budget_bytes` of an arena's frozen image. The first call names the arena to the file.
+    ///
+    /// # Errors
+    /// `Order` between `finish` and its mark; `LogFailed` after a failed write.
+    pub fn write_step(&mut self, arena: &mut Arena, disk: &mut dyn Disk, budget_bytes: usize) -> Result<WriteStep> {
+        self.check_usable()?;
+        if !matches!(self.stage, Stage::Open) {
+            return Err(StorageError::Order {
+                detail: "an arena was written while its image was being finished".into(),
+            });
+        }
+        if !arena.is_frozen() {
+            return Ok(WriteStep::Done);
+        }
+        let id = arena.id();
+        let end = arena.pages.blocks.frozen_segments() as usize * SEGMENT_PAGES;
+        self.arenas.entry(id).or_default().grow(end / SEGMENT_PAGES);
+        let mut write = self.writing.remove(&id).unwrap_or_default();
+        let step = self.advance(arena, disk, &mut write, (end, budget_bytes));
+        match step {
+            WriteStep::Done => {
+                arena.pages.blocks.end_frozen();
+                if let Some(state) = self.arenas.get(&id) {
+                    super::fold::plan(state, arena);
+                }
+            }
+            _ => {
+                self.writing.insert(id, write);
+            }
+        }
+        Ok(step)
+    }
+
+    fn advance(
+        &mut self,
+        arena: &mut Arena,
+        disk: &mut dyn Disk,
+        write: &mut ArenaWrite,
+        (end, budget): (usize, usize),
+    ) -> WriteStep {
+        let mut left = budget as i64;
+        while write.page < end {
+            if left <= 0 {
+                return WriteStep::More;
+            }
+            if write.delta.is_full() && !self.write_delta(arena, disk, write) {
+                return WriteStep::NeedsSpace;
+            }
+            let segment = write.page / SEGMENT_PAGES;
+            if arena.pages.blocks.is_rewritten(segment) {
+                if write.segment.is_none() {
+                    let Some(offset) = self.extents.take_slot() else {
+                        self.request_space(disk);
+                        return WriteStep::NeedsSpace;
+                    };
+                    write.segment = Some(SegmentWrite { offset, crc: 0 });
+                }
+                self.write_piece(arena, disk, write);
+                left -= (PIECE_PAGES * PAGE_BYTES) as i64;
+                continue;
+            }
+            let mask = arena.pages.blocks.frozen_mask(write.page);
+            if mask != 0 {
+                write.delta.pages.push((write.page as u32, mask));
+                arena.pages.blocks.take_frozen(&arena.pages.region, write.page, &mut write.delta.blocks);
+                left -= i64::from(mask.count_ones()) * BLOCK_BYTES as i64;
+            }
+            left -= 8;
+            write.page += 1;
+        }
+        if !write.delta.is_empty() && !self.write_delta(arena, disk, write) {
+            return WriteStep::NeedsSpace;
+        }
+        WriteStep::Done
+    }
+
+    fn write_piece(&mut self, arena: &mut Arena, disk: &mut dyn Disk, write: &mut ArenaWrite) {
+        let Some(target) = &mut write.segment else { return };
+        let mut piece = Vec::with_capacity(PIECE_PAGES * PAGE_BYTES);
+        let at = write.page % SEGMENT_PAGES;
+        for page in write.page..write.page + PIECE_PAGES {
+            arena.pages.blocks.take_frozen(&arena.pages.region, page, &mut piece);
+        }
+        target.crc = crc32c::crc32c_append(target.crc, &piece);
+        let (offset, crc) = (target.offset, target.crc);
+        self.emit(disk, offset + (at * PAGE_BYTES) as u64, piece);
+        write.page += PIECE_PAGES;
+        if write.page.is_multiple_of(SEGMENT_PAGES) {
+            write.segment = None;
+            self.changed_state(arena, |state, generation, extents| {
+                let row = SegmentRow { offset, generation, crc };
+                state.set_segment(write.page / SEGMENT_PAGES - 1, row, extents);
+            });
+        }
+    }
+
+    fn write_delta(&mut self, arena: &Arena, disk: &mut dyn Disk, write: &mut ArenaWrite) -> bool {
+        let len = write.delta.len();
+        let Some(offset) = self.extents.take_small(super::slot::units(len)) else {
+            self.request_space(disk);
+            return false;
+        };
+        let bytes = write.delta.encode(arena.id(), self.generation);
+        let crc = crc32c::crc32c(&bytes);
+        self.emit(disk, offset, bytes);
+        let delta = std::mem::take(&mut write.delta);
+        self.changed_state(arena, |state, generation, extents| {
+            state.add_delta(DeltaRow { offset, generation, len: len as u32, crc }, &delta.pages, extents);
+        });
+        true
+    }
+
+    fn changed_state(&mut self, arena: &Arena, change: impl FnOnce(&mut super::image::ArenaState, u64, &mut Extents)) {
+        self.changed = true;
+        let state = self.arenas.entry(arena.id()).or_default();
+        change(state, self.generation, &mut self.extents);
+        if let Some(image) = state.sealed.take() {
+            super::image::ArenaImage::release(image, &mut self.extents);
+        }
+    }
+
+    /// Gives an arena's frozen image up: what was not written counts as changed again. What was written stays and
+    /// belongs to the next image.
+    pub fn abandon(&mut self, arena: &mut Arena) {
+        arena.thaw();
+        self.generation += 1;
+        let Some(write) = self.writing.remove(&arena.id()) else { return };
+        for (page, mask) in &write.delta.pages {
+            arena.pages.blocks.mark(&arena.pages.region, *page as usize, *mask);
+        }
+        if write.segment.is_some() {
+            let first = write.page / SEGMENT_PAGES * SEGMENT_PAGES;
+            for page in first..first + SEGMENT_PAGES {
+                arena.pages.blocks.mark(&arena.pages.region, page, u64::MAX);
+            }
+        }
+        write.discard(&mut self.extents);
+        self.settle();
+    }
+}
