@@ -1,1 +1,6 @@
-//! placeholder
+//! Dialect, catalog objects, planning, compilation to `PipelineSpec`, functions, ad-hoc queries.
+//!
+//! Invariant: the only crate that uses DataFusion; its API is boxed and non-generic, so that
+//! callers do not compile DataFusion's generics again.
+
+pub mod expression;

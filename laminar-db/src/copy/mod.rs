@@ -1,0 +1,109 @@
+//! `COPY … FROM STDIN`: text or CSV from the client to rows of an object.
+//!
+//! Invariant: all rows of one COPY become visible together or not at all; what is malformed names
+//! its line and column and the whole COPY fails.
+
+mod lines;
+mod rows;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use futures::future::BoxFuture;
+
+use crate::error::DbError;
+use lines::LineReader;
+
+/// Greatest size of one COPY before it is committed.
+const MAX_COPY_BYTES: usize = 256 << 20;
+
+/// How the data is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyFormat {
+    /// Text (backslash escapes) or CSV (quotes).
+    pub syntax: CopySyntax,
+    /// Between columns.
+    pub delimiter: u8,
+    /// What stands for NULL.
+    pub null: String,
+    /// Whether the first line names the columns and is skipped.
+    pub header: Header,
+}
+
+/// The two syntaxes of COPY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopySyntax {
+    /// Backslash escapes.
+    Text,
+    /// Quoted with `"`.
+    Csv,
+}
+
+/// Whether the data begins with a line of column names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// It does not.
+    Absent,
+    /// It does.
+    Present,
+}
+
+impl CopyFormat {
+    /// PostgreSQL's text format.
+    pub fn text() -> Self {
+        Self { syntax: CopySyntax::Text, delimiter: b'\t', null: "\\N".to_owned(), header: Header::Absent }
+    }
+
+    /// PostgreSQL's CSV format.
+    pub fn csv() -> Self {
+        Self { syntax: CopySyntax::Csv, delimiter: b',', null: String::new(), header: Header::Absent }
+    }
+}
+
+/// Writes the rows of a finished COPY; returns how many were accepted.
+pub type CopyCommit = Box<dyn FnOnce(RecordBatch) -> BoxFuture<'static, Result<u64, DbError>> + Send>;
+
+/// A COPY in progress.
+pub struct CopyIn {
+    columns: SchemaRef,
+    lines: LineReader,
+    received: usize,
+    commit: CopyCommit,
+}
+
+impl CopyIn {
+    /// Begins a COPY into `columns`; `commit` is called once, with all rows.
+    pub fn new(columns: SchemaRef, format: CopyFormat, commit: CopyCommit) -> Self {
+        Self { columns, lines: LineReader::new(format), received: 0, commit }
+    }
+
+    /// The columns that the data must have, in order.
+    pub fn columns(&self) -> SchemaRef {
+        self.columns.clone()
+    }
+
+    /// Takes the next bytes; they may end anywhere.
+    ///
+    /// # Errors
+    /// The COPY is larger than 256 MiB, or a line is malformed.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), DbError> {
+        self.received += bytes.len();
+        if self.received > MAX_COPY_BYTES {
+            let message = format!("COPY holds more than {MAX_COPY_BYTES} bytes");
+            return Err(
+                DbError::new("LDB-4010", "54000", message).with_hint("split the data into several COPY commands")
+            );
+        }
+        self.lines.push(bytes)
+    }
+
+    /// Commits all rows; returns the command tag. When it returns, they are durable.
+    ///
+    /// # Errors
+    /// A value does not fit its column, or the write failed; nothing was written then.
+    pub async fn finish(mut self) -> Result<String, DbError> {
+        let records = self.lines.finish()?;
+        let batch = rows::to_batch(&self.columns, records)?;
+        let count = (self.commit)(batch).await?;
+        Ok(format!("COPY {count}"))
+    }
+}

@@ -1,0 +1,69 @@
+//! What a command answers.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use futures::stream::BoxStream;
+
+use crate::copy::CopyIn;
+use crate::error::{DbError, Notice};
+
+/// Result rows as they come.
+pub type RowStream = BoxStream<'static, Result<RecordBatch, DbError>>;
+
+/// The answer to one statement.
+pub enum Response {
+    /// Rows.
+    Rows {
+        /// Columns of the rows.
+        schema: SchemaRef,
+        /// The rows; ends, unless the statement is SUBSCRIBE.
+        batches: RowStream,
+        /// Command tag without the count (`SELECT`, `SHOW`, `EXPLAIN`).
+        tag: &'static str,
+        /// What the user should know.
+        notices: Vec<Notice>,
+    },
+    /// Done, no rows.
+    Done {
+        /// Complete command tag (`INSERT 0 3`, `CREATE SOURCE`).
+        tag: String,
+        /// What the user should know.
+        notices: Vec<Notice>,
+    },
+    /// `COPY … FROM STDIN`: the client sends data.
+    CopyIn(Box<CopyIn>),
+    /// `COPY (…) TO STDOUT`: rows to be written as text.
+    CopyOut {
+        /// Columns of the rows.
+        schema: SchemaRef,
+        /// The rows.
+        batches: RowStream,
+    },
+}
+
+impl Response {
+    /// Done without notices.
+    pub fn done(tag: impl Into<String>) -> Self {
+        Self::Done { tag: tag.into(), notices: Vec::new() }
+    }
+}
+
+/// What a statement takes and gives, before it runs.
+#[derive(Clone, Debug)]
+pub struct Description {
+    /// Types of `$1`, `$2`, ….
+    pub parameters: Vec<DataType>,
+    /// Columns of its rows; none when it returns no rows.
+    pub columns: Option<SchemaRef>,
+}
+
+/// Where a session's transaction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionState {
+    /// No transaction block.
+    Idle,
+    /// In a transaction block.
+    Open,
+    /// In a transaction block that failed: only ROLLBACK is accepted.
+    Failed,
+}
