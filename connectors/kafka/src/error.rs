@@ -1,0 +1,130 @@
+//! What can go wrong with Kafka, whose fault it is and what to do.
+//!
+//! Invariant: every failure of librdkafka that leaves this crate has passed [`Trouble::from_broker`]
+//! or [`Trouble::from_delivery`], so that retrying is decided in one place.
+
+use laminar_core::connector::{ConnectorError, Fault};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+/// A failure of the Kafka connector.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Trouble {
+    /// An option is wrong.
+    #[error("{0}")]
+    Option(String),
+    /// No broker answers.
+    #[error(
+        "kafka at {servers} cannot be reached ({reason}); check bootstrap.servers and that the broker runs; it is tried again"
+    )]
+    Unreachable {
+        /// `bootstrap.servers`.
+        servers: String,
+        /// What librdkafka says.
+        reason: String,
+    },
+    /// The topic is not there (yet).
+    #[error("topic \"{topic}\" does not exist on kafka at {servers}; create it, it is looked for again")]
+    NoTopic {
+        /// The topic.
+        topic: String,
+        /// `bootstrap.servers`.
+        servers: String,
+    },
+    /// Retention has passed the position, or the topic was made anew.
+    #[error(
+        "split {split}: offset {wanted} is gone, the broker has {low} to {high}: retention passed it or the topic was \
+         created anew; raise the topic's retention, then drop and create the source to start again"
+    )]
+    Gone {
+        /// `topic/partition`.
+        split: String,
+        /// The next offset to read.
+        wanted: i64,
+        /// Oldest offset of the broker.
+        low: i64,
+        /// Next offset of the broker.
+        high: i64,
+    },
+    /// The broker forbids it.
+    #[error("kafka refuses access to {what} ({reason}); grant the right to this client")]
+    Denied {
+        /// Topic or group.
+        what: String,
+        /// What librdkafka says.
+        reason: String,
+    },
+    /// The broker refused a record for good.
+    #[error("topic \"{topic}\" refuses a record ({reason}); fix the topic's limits or the query, then resume the sink")]
+    Refused {
+        /// The topic.
+        topic: String,
+        /// What librdkafka says.
+        reason: String,
+    },
+    /// A promise that this connector cannot keep.
+    #[error("{0}")]
+    Unsupported(String),
+    /// librdkafka itself failed, or an answer of ours makes no sense.
+    #[error("kafka client: {0}")]
+    Client(String),
+}
+
+impl Trouble {
+    /// The failure of a request to the brokers at `servers` about `what` (a topic or a split).
+    pub fn from_broker(error: &KafkaError, servers: &str, what: &str) -> Self {
+        let reason = error.to_string();
+        match error.rdkafka_error_code() {
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
+                Self::NoTopic { topic: what.to_string(), servers: servers.to_string() }
+            }
+            Some(
+                Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed | Code::ClusterAuthorizationFailed,
+            ) => Self::Denied { what: what.to_string(), reason },
+            _ => Self::Unreachable { servers: servers.to_string(), reason },
+        }
+    }
+
+    /// The failure of one record on its way to `topic`.
+    pub fn from_delivery(error: &KafkaError, servers: &str, topic: &str) -> Self {
+        match error.rdkafka_error_code() {
+            Some(
+                Code::MessageSizeTooLarge
+                | Code::MessageBatchTooLarge
+                | Code::InvalidTimestamp
+                | Code::InvalidRecord
+                | Code::PolicyViolation
+                | Code::InvalidMessage,
+            ) => Self::Refused { topic: topic.to_string(), reason: error.to_string() },
+            _ => Self::from_broker(error, servers, topic),
+        }
+    }
+
+    const fn code(&self) -> &'static str {
+        match self {
+            Self::Option(_) => "LDB-6101",
+            Self::Unreachable { .. } => "LDB-6102",
+            Self::NoTopic { .. } => "LDB-6103",
+            Self::Gone { .. } => "LDB-6104",
+            Self::Denied { .. } => "LDB-6105",
+            Self::Refused { .. } => "LDB-6106",
+            Self::Unsupported(_) => "LDB-6107",
+            Self::Client(_) => "LDB-6108",
+        }
+    }
+
+    const fn fault(&self) -> Fault {
+        match self {
+            Self::Option(_) | Self::Denied { .. } | Self::Refused { .. } | Self::Unsupported(_) => Fault::User,
+            Self::Unreachable { .. } | Self::NoTopic { .. } => Fault::External,
+            Self::Gone { .. } => Fault::Lost,
+            Self::Client(_) => Fault::Internal,
+        }
+    }
+}
+
+impl From<Trouble> for ConnectorError {
+    fn from(trouble: Trouble) -> Self {
+        Self { code: trouble.code(), fault: trouble.fault(), message: trouble.to_string() }
+    }
+}

@@ -1,0 +1,236 @@
+//! The Kafka sink: an applier that produces staged frames at least once.
+//!
+//! Invariants: records go out in the order of their frames and idempotently, so a key's order is
+//! kept; a frame is acknowledged only after the broker acknowledged all its records; after an error
+//! the producer is given up with all that it held, and only a new start goes on.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use laminar_core::connector::options::OptionSpec;
+use laminar_core::connector::{Applier, ConnectorError, Frame, Readiness, SinkFactory};
+use laminar_core::graph::{Delivery, SinkSpec};
+use laminar_core::ids::{CheckpointNumber, ShardId};
+use rdkafka::ClientContext;
+use rdkafka::error::KafkaError;
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+use crate::acks::{Ledger, Ticket};
+use crate::client::ANSWER_TIMEOUT;
+use crate::error::Trouble;
+use crate::logging;
+use crate::options::{self, SinkOptions, Stamp};
+
+/// Between two looks for delivery reports while waiting: librdkafka waits out its whole time.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Makes Kafka sinks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KafkaSinkFactory;
+
+impl SinkFactory for KafkaSinkFactory {
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+
+    fn options(&self) -> &'static [OptionSpec] {
+        &options::SINK
+    }
+
+    fn check(&self, spec: &SinkSpec) -> Result<(), ConnectorError> {
+        let options = SinkOptions::read(&spec.name, &spec.options)?;
+        options
+            .config
+            .create_native_config()
+            .map_err(|e| Trouble::Option(format!("kafka options are refused: {e}")))?;
+        match spec.delivery {
+            Delivery::AtLeastOnce => Ok(()),
+            Delivery::ExactlyOnce => Err(not_exactly_once().into()),
+        }
+    }
+
+    fn create(&self, spec: &SinkSpec) -> Result<Box<dyn Applier>, ConnectorError> {
+        self.check(spec)?;
+        Ok(Box::new(KafkaApplier::new(SinkOptions::read(&spec.name, &spec.options)?)))
+    }
+}
+
+fn not_exactly_once() -> Trouble {
+    Trouble::Unsupported(
+        "the kafka sink does not write exactly once yet; use delivery = 'at_least_once' (nothing is lost, a failure \
+         may repeat up to one checkpoint interval of output)"
+            .into(),
+    )
+}
+
+/// What delivery reports change.
+#[derive(Default)]
+struct OnTheWay {
+    ledger: Ledger,
+    failure: Option<KafkaError>,
+}
+
+/// Receives delivery reports; they come on the applier's own thread, within its polls.
+struct Reports(Arc<Mutex<OnTheWay>>);
+
+impl ClientContext for Reports {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, line: &str) {
+        logging::line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(Code::Fatal) {
+            lock(&self.0).failure.get_or_insert(error);
+        } else {
+            tracing::warn!(%error, reason, "kafka producer");
+        }
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Ticket;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Ticket) {
+        let mut state = lock(&self.0);
+        match result {
+            Ok(_) => state.ledger.acknowledged(ticket),
+            Err((error, _)) => {
+                state.failure.get_or_insert_with(|| error.clone());
+            }
+        }
+    }
+}
+
+/// One life of a producer.
+struct Running {
+    producer: BaseProducer<Reports>,
+    state: Arc<Mutex<OnTheWay>>,
+    /// Frames that were sent in part, with the number of records sent.
+    parts: BTreeMap<ShardId, (u64, usize)>,
+}
+
+/// Produces frames to one topic.
+pub struct KafkaApplier {
+    options: SinkOptions,
+    running: Option<Running>,
+}
+
+impl KafkaApplier {
+    /// An applier that is not started.
+    pub fn new(options: SinkOptions) -> Self {
+        Self { options, running: None }
+    }
+
+    fn running(&mut self) -> Result<&mut Running, Trouble> {
+        self.running.as_mut().ok_or_else(|| Trouble::Client("the sink is used before its start".into()))
+    }
+
+    /// Gives up the producer when a record failed.
+    fn check(&mut self) -> Result<(), Trouble> {
+        let Some(running) = &self.running else { return Ok(()) };
+        let Some(error) = lock(&running.state).failure.clone() else { return Ok(()) };
+        self.running = None;
+        Err(Trouble::from_delivery(&error, &self.options.servers, &self.options.topic))
+    }
+}
+
+impl Applier for KafkaApplier {
+    fn start(&mut self) -> Result<Option<CheckpointNumber>, ConnectorError> {
+        // Dropping a producer purges what it holds: nothing old arrives behind what is sent again.
+        self.running = None;
+        let state = Arc::new(Mutex::new(OnTheWay::default()));
+        let producer: BaseProducer<Reports> = self
+            .options
+            .config
+            .create_with_context(Reports(state.clone()))
+            .map_err(|error| Trouble::Option(format!("kafka options are refused: {error}")))?;
+        let SinkOptions { topic, servers, .. } = &self.options;
+        let trouble = |error: &KafkaError| Trouble::from_broker(error, servers, topic);
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        // A broker that creates topics by itself says "unknown" to the first question.
+        loop {
+            let answer = producer
+                .client()
+                .fetch_metadata(Some(topic.as_str()), deadline.saturating_duration_since(Instant::now()))
+                .map_err(|error| trouble(&error))?;
+            let error = answer.topics().first().and_then(|found| found.error());
+            match error.map(|code| KafkaError::MetadataFetch(code.into())) {
+                None => break,
+                Some(error) if Instant::now() >= deadline => return Err(trouble(&error).into()),
+                Some(_) => producer.poll(Duration::from_millis(100)),
+            }
+        }
+        self.running = Some(Running { producer, state, parts: BTreeMap::new() });
+        Ok(None)
+    }
+
+    fn send(&mut self, frame: &Frame) -> Result<Readiness, ConnectorError> {
+        self.check()?;
+        let (stamp, topic, servers) = (self.options.stamp, self.options.topic.clone(), self.options.servers.clone());
+        let readiness = self
+            .running()?
+            .send(frame, stamp, &topic)
+            .map_err(|error| ConnectorError::from(Trouble::from_delivery(&error, &servers, &topic)));
+        if readiness.is_err() {
+            self.running = None;
+        }
+        readiness
+    }
+
+    fn acknowledged(&mut self, wait: Duration, into: &mut Vec<(ShardId, u64)>) -> Result<(), ConnectorError> {
+        let deadline = Instant::now() + wait;
+        let before = into.len();
+        let mut look = Duration::ZERO;
+        loop {
+            let running = self.running()?;
+            running.producer.poll(look);
+            self.check()?;
+            let running = self.running()?;
+            let mut state = lock(&running.state);
+            state.ledger.safe(into);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if into.len() > before || left.is_zero() {
+                return Ok(());
+            }
+            // With nothing on its way only errors can come.
+            look = if state.ledger.is_empty() { left } else { left.min(LOOK) };
+        }
+    }
+
+    fn commit(&mut self, _: CheckpointNumber, _: &mut dyn Iterator<Item = Frame>) -> Result<(), ConnectorError> {
+        Err(not_exactly_once().into())
+    }
+}
+
+impl Running {
+    fn send(&mut self, frame: &Frame, stamp: Stamp, topic: &str) -> Result<Readiness, KafkaError> {
+        let done = self.parts.remove(&frame.shard).filter(|(sequence, _)| *sequence == frame.sequence);
+        let first = done.map_or(0, |(_, records)| records);
+        let ticket = lock(&self.state).ledger.open(frame.shard, frame.sequence);
+        for (index, record) in frame.records.iter().enumerate().skip(first) {
+            let mut message: BaseRecord<'_, [u8], [u8], Ticket> = BaseRecord::with_opaque_to(topic, ticket);
+            message.key = record.key.as_deref();
+            message.payload = record.value.as_deref();
+            message.timestamp = if stamp == Stamp::Event { record.timestamp_ms } else { None };
+            match self.producer.send(message) {
+                Ok(()) => lock(&self.state).ledger.sent(ticket),
+                Err((KafkaError::MessageProduction(Code::QueueFull), _)) => {
+                    self.parts.insert(frame.shard, (frame.sequence, index));
+                    return Ok(Readiness::Busy);
+                }
+                Err((error, _)) => return Err(error),
+            }
+        }
+        lock(&self.state).ledger.whole(ticket);
+        self.producer.poll(Duration::ZERO);
+        Ok(Readiness::Accepted)
+    }
+}
+
+/// A poisoned lock only means that a callback panicked; the ledger is then given up with its producer.
+fn lock(state: &Mutex<OnTheWay>) -> MutexGuard<'_, OnTheWay> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}

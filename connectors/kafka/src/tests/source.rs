@@ -1,0 +1,213 @@
+//! Claims about the source.
+
+use std::time::{Duration, Instant};
+
+use laminar_core::connector::{Fault, Polled, Position, Source, SplitKey, SplitReader, StartFrom};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use super::{Bell, Kept, PATIENCE, bell, numbers, options, produce, produce_padded, read, read_until};
+use crate::options::SourceOptions;
+use crate::{EmbeddedBroker, KafkaSource};
+
+fn open(source: &mut KafkaSource, split: &str, from: StartFrom) -> (Box<dyn SplitReader>, std::sync::Arc<Bell>) {
+    let (bell, wake) = bell();
+    (source.open(&SplitKey(split.into()), from, wake).unwrap(), bell)
+}
+
+fn source(broker: &EmbeddedBroker, more: &[(&str, &str)]) -> KafkaSource {
+    let mut given = vec![("topic", "t")];
+    given.extend_from_slice(more);
+    KafkaSource::create(SourceOptions::read("src", &options(broker, &given)).unwrap()).unwrap()
+}
+
+fn payloads(kept: &Kept) -> Vec<Vec<u8>> {
+    kept.0.iter().map(|(_, _, payload)| payload.clone()).collect()
+}
+
+fn broker(partitions: i32) -> EmbeddedBroker {
+    let broker = EmbeddedBroker::start().unwrap();
+    broker.create_topic("t", partitions).unwrap();
+    broker
+}
+
+#[test]
+fn each_partition_is_a_split_and_is_read_in_order() {
+    let broker = broker(3);
+    let mut source = source(&broker, &[]);
+    let splits: Vec<String> = source.splits().unwrap().into_iter().map(|split| split.0).collect();
+    assert_eq!(splits, ["t/0", "t/1", "t/2"]);
+    for partition in 0..3 {
+        produce(&broker, "t", partition, 0..100);
+    }
+    for split in &splits {
+        let (mut reader, bell) = open(&mut source, split, StartFrom::Option);
+        let kept = read(&mut *reader, &bell, 100);
+        assert_eq!(payloads(&kept), numbers(0..100));
+        assert_eq!(kept.0.iter().map(|record| record.0).collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+        assert_eq!(kept.0[8].1.as_deref(), Some(&b"k1"[..]));
+        assert_eq!(reader.position().offset(), Some(100));
+    }
+}
+
+#[test]
+fn a_reader_opened_at_a_position_delivers_exactly_what_follows() {
+    let broker = broker(1);
+    produce(&broker, "t", 0, 0..5000);
+    let mut source = source(&broker, &[]);
+    let (mut reader, bell) = open(&mut source, "t/0", StartFrom::Option);
+    let mut all = Kept::default();
+    while all.0.len() < 5000 {
+        let target = all.0.len() + 700;
+        read_until(&mut *reader, &bell, &mut all, |kept, _| kept.0.len() >= target.min(5000)).unwrap();
+        let position = reader.position();
+        drop(reader);
+        let again = source.open(&SplitKey("t/0".into()), StartFrom::Position(position), bell.clone()).unwrap();
+        reader = again;
+    }
+    assert_eq!(payloads(&all), numbers(0..5000), "nothing lost, nothing twice over the restarts");
+}
+
+#[test]
+fn two_readers_of_one_partition_keep_their_own_places() {
+    let broker = broker(1);
+    produce(&broker, "t", 0, 0..300);
+    let mut source = source(&broker, &[]);
+    let (mut slow, slow_bell) = open(&mut source, "t/0", StartFrom::Beginning);
+    let (mut fast, fast_bell) = open(&mut source, "t/0", StartFrom::Position(Position::from_offset(200)));
+    assert_eq!(payloads(&read(&mut *fast, &fast_bell, 100)), numbers(200..300));
+    assert_eq!(payloads(&read(&mut *slow, &slow_bell, 300)), numbers(0..300));
+}
+
+#[test]
+fn caught_up_is_said_at_the_end_only_and_new_records_wake_the_reader() {
+    let broker = broker(1);
+    produce(&broker, "t", 0, 0..10);
+    let mut source = source(&broker, &[]);
+    let (mut reader, bell) = open(&mut source, "t/0", StartFrom::Option);
+    let mut kept = Kept::default();
+    let end = |_: &Kept, polled| polled == Polled::Pending { caught_up: true };
+    read_until(&mut *reader, &bell, &mut kept, |kept, polled| {
+        assert!(kept.0.len() == 10 || !end(kept, polled), "not caught up before the end");
+        end(kept, polled)
+    })
+    .unwrap();
+    assert_eq!((kept.0.len(), reader.lag()), (10, Some(0)));
+    produce(&broker, "t", 0, 10..20);
+    read_until(&mut *reader, &bell, &mut kept, |kept, _| kept.0.len() == 20).unwrap();
+    assert_eq!(payloads(&kept), numbers(0..20));
+}
+
+#[test]
+fn latest_begins_behind_what_is_there() {
+    let broker = broker(1);
+    produce(&broker, "t", 0, 0..10);
+    let mut source = source(&broker, &[("start", "latest")]);
+    let (mut reader, bell) = open(&mut source, "t/0", StartFrom::Option);
+    produce(&broker, "t", 0, 10..15);
+    assert_eq!(payloads(&read(&mut *reader, &bell, 5)), numbers(10..15));
+}
+
+#[test]
+fn a_position_that_the_broker_does_not_have_is_lost_never_a_jump() {
+    let broker = broker(1);
+    produce(&broker, "t", 0, 0..10);
+    let mut source = source(&broker, &[]);
+    let (_, wake) = bell();
+    let from = StartFrom::Position(Position::from_offset(11));
+    let error = source.open(&SplitKey("t/0".into()), from, wake).err().unwrap();
+    assert_eq!((error.fault, error.code), (Fault::Lost, "LDB-6104"));
+    assert!(error.message.contains("offset 11 is gone, the broker has 0 to 10"), "{error}");
+}
+
+#[test]
+fn records_dropped_by_retention_are_lost_when_their_reader_comes_back() {
+    let broker = broker(1);
+    // The embedded broker keeps about 5 MB of a partition.
+    produce_padded(&broker, "t", 8000, 1024);
+    let mut source = source(&broker, &[]);
+    let (_, wake) = bell();
+    let from = StartFrom::Position(Position::from_offset(5));
+    let error = source.open(&SplitKey("t/0".into()), from, wake).err().unwrap();
+    assert_eq!(error.fault, Fault::Lost, "{error}");
+    let (mut reader, bell) = open(&mut source, "t/0", StartFrom::Beginning);
+    let first = reader.position().offset().unwrap();
+    assert!(first > 5);
+    assert_eq!(read(&mut *reader, &bell, 1).0[0].0, first);
+}
+
+#[test]
+fn a_broker_that_goes_away_is_reported_and_reading_resumes_by_itself() {
+    let broker = broker(1);
+    produce(&broker, "t", 0, 0..100);
+    let mut source = source(&broker, &[]);
+    let (mut reader, bell) = open(&mut source, "t/0", StartFrom::Option);
+    let mut kept = Kept::default();
+    read_until(&mut *reader, &bell, &mut kept, |_, polled| polled == Polled::Pending { caught_up: true }).unwrap();
+    broker.go_down().unwrap();
+    let error = read_until(&mut *reader, &bell, &mut kept, |_, _| false).unwrap_err();
+    assert_eq!((error.fault, error.code), (Fault::External, "LDB-6102"));
+    assert!(error.message.contains("cannot be reached"), "{error}");
+    let polled = reader.poll(super::budget(10), &mut kept).unwrap();
+    assert_eq!(polled, Polled::Pending { caught_up: false }, "an end seen before the outage is no end");
+    broker.come_up().unwrap();
+    produce(&broker, "t", 0, 100..200);
+    read_until(&mut *reader, &bell, &mut kept, |kept, polled| {
+        kept.0.len() == 200 && polled == Polled::Pending { caught_up: true }
+    })
+    .unwrap();
+    assert_eq!(payloads(&kept), numbers(0..200));
+}
+
+#[test]
+fn a_broker_that_is_away_at_the_start_is_an_external_error_that_names_it() {
+    let mut given = options(&EmbeddedBroker::start().unwrap(), &[("topic", "t"), ("socket.timeout.ms", "1000")]);
+    // The broker above has ended; its port refuses.
+    given.insert("reconnect.backoff.ms".into(), "100".into());
+    let mut source = KafkaSource::create(SourceOptions::read("src", &given).unwrap()).unwrap();
+    let error = source.splits().unwrap_err();
+    assert_eq!(error.fault, Fault::External);
+    assert!(error.message.contains(&given["bootstrap.servers"]), "{error}");
+}
+
+#[test]
+fn a_checkpoint_is_told_to_the_group_of_the_source() {
+    let broker = broker(1);
+    produce(&broker, "t", 0, 0..50);
+    let mut source = source(&broker, &[]);
+    let (mut reader, bell) = open(&mut source, "t/0", StartFrom::Option);
+    read(&mut *reader, &bell, 50);
+    reader.checkpointed(&Position::from_offset(42));
+    let group: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", broker.bootstrap())
+        .set("group.id", "laminardb-src")
+        .create()
+        .unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition("t", 0);
+        let told = group.committed_offsets(asked, Duration::from_secs(5)).unwrap();
+        if told.find_partition("t", 0).unwrap().offset() == Offset::Offset(42) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the commit does not arrive");
+    }
+}
+
+#[test]
+fn two_hundred_thousand_records_of_four_partitions_arrive_once_in_order() {
+    let broker = broker(4);
+    for partition in 0..4 {
+        produce(&broker, "t", partition, 0..50_000);
+    }
+    let mut source = source(&broker, &[]);
+    let mut readers: Vec<_> =
+        (0..4).map(|partition| open(&mut source, &format!("t/{partition}"), StartFrom::Option)).collect();
+    let began = Instant::now();
+    for (reader, bell) in &mut readers {
+        let kept = read(&mut **reader, bell, 50_000);
+        assert_eq!(payloads(&kept), numbers(0..50_000));
+    }
+    println!("200000 records in {:?}", began.elapsed());
+}
