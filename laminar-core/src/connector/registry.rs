@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::options::{OptionSpec, Options};
+use super::options::{OptionSpec, Options, nearest, resolve};
 use super::{Applier, ConnectorError, DecoderFactory, EncoderFactory, Source};
 use crate::graph::{SinkSpec, SourceSpec};
 
@@ -107,4 +107,59 @@ impl Registry {
         self.encoders.insert(factory.name(), Arc::new(factory));
         self
     }
+
+    /// Options of a source as written → by canonical name, checked against connector and format together.
+    ///
+    /// # Errors
+    /// `LDB-6005` an unknown connector or format, and those of [`resolve`].
+    pub fn source_options(
+        &self,
+        connector: &str,
+        format: Option<&str>,
+        given: &Options,
+    ) -> Result<Options, ConnectorError> {
+        let source = find("source connector", &self.sources, connector)?;
+        let decoder = format.map(|name| find("format", &self.decoders, name)).transpose()?;
+        let formatting = decoder.map_or(&[] as &[OptionSpec], |decoder| decoder.options());
+        resolve(&owner(connector, format), &[source.options(), formatting], given)
+    }
+
+    /// Options of a sink as written → by canonical name, checked against connector and format together.
+    ///
+    /// # Errors
+    /// `LDB-6005` an unknown connector or format, and those of [`resolve`].
+    pub fn sink_options(
+        &self,
+        connector: &str,
+        format: Option<&str>,
+        given: &Options,
+    ) -> Result<Options, ConnectorError> {
+        let sink = find("sink connector", &self.sinks, connector)?;
+        let encoder = format.map(|name| find("format", &self.encoders, name)).transpose()?;
+        let formatting = encoder.map_or(&[] as &[OptionSpec], |encoder| encoder.options());
+        resolve(&owner(connector, format), &[sink.options(), formatting], given)
+    }
+}
+
+fn owner(connector: &str, format: Option<&str>) -> String {
+    match format {
+        Some(format) => format!("connector '{connector}' with format '{format}'"),
+        None => format!("connector '{connector}'"),
+    }
+}
+
+fn find<'a, T: ?Sized>(
+    what: &str,
+    known: &'a BTreeMap<&'static str, Arc<T>>,
+    name: &str,
+) -> Result<&'a Arc<T>, ConnectorError> {
+    known.get(name).ok_or_else(|| {
+        let hint =
+            nearest(name, known.keys().copied()).map_or(String::new(), |near| format!("; did you mean '{near}'?"));
+        let list: Vec<&str> = known.keys().copied().collect();
+        ConnectorError::user(
+            "LDB-6005",
+            format!("{what} '{name}' does not exist{hint} (there are: {})", list.join(", ")),
+        )
+    })
 }

@@ -1,8 +1,15 @@
 //! Options of connectors and formats: declared once, checked once.
 //!
 //! A connector declares a struct with `#[derive(ConnectorOptions)]` (crate `connectors/kit-derive`);
-//! the derive makes the [`OptionSpec`]s and the reading. Invariant: an unknown key, a wrong type or
+//! the derive makes the [`OptionSpec`]s and the reading. [`resolve`] runs once at CREATE over the
+//! lists of connector and format together, so a connector itself passes over keys that are not its own. Invariant: an unknown key, a wrong type or
 //! a missing value is an error that names the key and the nearest known one; secrets never print.
+
+mod resolve;
+mod value;
+
+pub use resolve::{nearest, resolve};
+pub use value::{check_value, parse_bool, parse_bytes, parse_duration};
 
 use std::collections::BTreeMap;
 

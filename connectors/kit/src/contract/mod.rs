@@ -1,0 +1,14 @@
+//! The contract that every connector and format passes, as functions for their tests.
+//!
+//! Invariant: a breach panics with the sentence that was broken; nothing here sleeps, waiting is for
+//! a wake with a deadline, and paced readers are given a virtual clock.
+
+mod collect;
+mod decoder;
+mod sink;
+mod source;
+
+pub use collect::{Collected, Item, drain, drain_from};
+pub use decoder::decoder;
+pub use sink::{Written, sink};
+pub use source::source;
