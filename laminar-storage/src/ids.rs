@@ -56,6 +56,10 @@ id!(
     /// Byte position in a log; strictly increasing within one incarnation.
     Lsn(u64)
 );
+id!(
+    /// Byte position in the outbox of one sink and shard; strictly increasing over all incarnations.
+    OutboxPosition(u64)
+);
 
 /// The interval between two barriers of an island. Ordered; a pair is never reused.
 #[derive(

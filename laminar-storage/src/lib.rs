@@ -8,6 +8,14 @@ pub mod arena;
 pub mod disk;
 mod error;
 pub mod ids;
+pub mod incarnation;
+pub mod lock;
+pub mod log;
+pub mod manifest;
+mod mutant;
+pub mod outbox;
 pub mod page_file;
+pub mod recovery;
+pub mod wal;
 
 pub use error::{Result, Retry, StorageError};

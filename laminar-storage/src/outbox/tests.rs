@@ -1,0 +1,159 @@
+use super::*;
+use crate::disk::{Disk, SimDisk, SimMachine};
+use crate::ids::{Epoch, Incarnation, ObjectId, OutboxPosition, ShardId};
+use crate::log::{DirectoryId, LogOptions};
+use crate::wal::Wal;
+
+const DIRECTORY: DirectoryId = DirectoryId(0xD1);
+const OWNER: (ObjectId, ShardId) = (ObjectId(9), ShardId(2));
+const SMALL: OutboxOptions = OutboxOptions {
+    log: LogOptions { segment_bytes: 8192, max_record_bytes: 2048, max_group_bytes: 2048, max_pending_bytes: 1 << 20 },
+    limit_bytes: 1 << 20,
+};
+
+fn epoch(number: u32) -> Epoch {
+    Epoch { incarnation: Incarnation(1), number }
+}
+
+fn open(machine: &SimMachine, incarnation: u32, start: OutboxStart) -> (SimDisk, Outbox) {
+    let mut disk = machine.disk();
+    Wal::prepare_directories(&mut disk).unwrap();
+    let outbox = Outbox::create(DIRECTORY, Incarnation(incarnation), start, SMALL).unwrap();
+    (disk, outbox)
+}
+
+fn payloads(disk: &mut SimDisk, from: OutboxPosition, to: OutboxPosition) -> crate::Result<Vec<Vec<u8>>> {
+    let reader = OutboxReader::new(DIRECTORY, OWNER.0, OWNER.1);
+    let mut at = from;
+    let mut all = Vec::new();
+    while at < to {
+        let frames = reader.read(disk, at, to, 3000)?;
+        at = frames.last().unwrap().position;
+        all.extend(frames.into_iter().map(|frame| frame.payload));
+    }
+    assert_eq!(at, to);
+    Ok(all)
+}
+
+fn fill(disk: &mut SimDisk, outbox: &mut Outbox, numbers: std::ops::Range<u32>) -> OutboxPosition {
+    for n in numbers {
+        outbox.append(epoch(n), &[&n.to_le_bytes(), &[3; 600]]).unwrap();
+        outbox.pump(disk).unwrap();
+    }
+    outbox.settle(disk).unwrap()
+}
+
+fn numbers(payloads: &[Vec<u8>]) -> Vec<u32> {
+    payloads.iter().map(|payload| u32::from_le_bytes(payload[..4].try_into().unwrap())).collect()
+}
+
+#[test]
+fn frames_come_back_between_any_two_checkpoints() {
+    let machine = SimMachine::new(1);
+    let (mut disk, mut outbox) = open(&machine, 1, OutboxStart::new(OWNER.0, OWNER.1));
+    let first = fill(&mut disk, &mut outbox, 0..30);
+    let second = fill(&mut disk, &mut outbox, 30..50);
+    assert_eq!(outbox.synced(), second);
+    let mut applier = machine.disk();
+    assert_eq!(numbers(&payloads(&mut applier, OutboxPosition(0), second).unwrap()), (0..50).collect::<Vec<_>>());
+    assert_eq!(numbers(&payloads(&mut applier, first, second).unwrap()), (30..50).collect::<Vec<_>>());
+    let frame = OutboxReader::new(DIRECTORY, OWNER.0, OWNER.1).read(&mut applier, first, second, 1).unwrap();
+    assert_eq!(frame[0].epoch, epoch(30));
+}
+
+#[test]
+fn a_checkpoint_position_is_synced_only_after_the_sync() {
+    let machine = SimMachine::new(1);
+    let (mut disk, mut outbox) = open(&machine, 1, OutboxStart::new(OWNER.0, OWNER.1));
+    outbox.append(epoch(1), &[b"row"]).unwrap();
+    let wanted = outbox.sync_for_checkpoint();
+    outbox.append(epoch(2), &[b"after the barrier"]).unwrap();
+    let before = machine.counters().read().syncs;
+    let mut arrived = Vec::new();
+    while outbox.synced() < wanted {
+        outbox.pump(&mut disk).unwrap();
+        disk.completions(&mut arrived);
+        for completion in arrived.drain(..) {
+            assert!(outbox.complete(&mut disk, &completion).unwrap());
+        }
+    }
+    assert_eq!(outbox.synced(), wanted, "the frame after the barrier is not part of it");
+    assert!(machine.counters().read().syncs > before);
+}
+
+#[test]
+fn recovery_cuts_to_the_manifest_and_goes_on_there() {
+    let machine = SimMachine::new(1);
+    let (mut disk, mut outbox) = open(&machine, 1, OutboxStart::new(OWNER.0, OWNER.1));
+    let published = fill(&mut disk, &mut outbox, 0..25);
+    fill(&mut disk, &mut outbox, 100..140);
+    let mut machine = machine.crash(1);
+    let mut position = published;
+    for life in 2..6_u32 {
+        let mut disk = machine.disk();
+        let kept = cut(&mut disk, DIRECTORY, OWNER, OutboxPosition(0), position).unwrap();
+        let start = OutboxStart { sink: OWNER.0, shard: OWNER.1, position, kept };
+        let (mut disk, mut outbox) = open(&machine, life, start);
+        let next = fill(&mut disk, &mut outbox, life * 1000..life * 1000 + 7);
+        fill(&mut disk, &mut outbox, 100..140);
+        let got = numbers(&payloads(&mut disk, OutboxPosition(0), next).unwrap());
+        let expected: Vec<u32> = (0..25).chain((2..=life).flat_map(|life| life * 1000..life * 1000 + 7)).collect();
+        assert_eq!(got, expected);
+        position = next;
+        machine = machine.crash(u64::from(life));
+    }
+}
+
+#[test]
+fn a_missing_or_damaged_frame_below_the_manifest_is_refused() {
+    let machine = SimMachine::new(1);
+    let (mut disk, mut outbox) = open(&machine, 1, OutboxStart::new(OWNER.0, OWNER.1));
+    let published = fill(&mut disk, &mut outbox, 0..40);
+    let files: Vec<_> = machine.files().into_iter().filter(|path| path.starts_with("outbox")).collect();
+    assert!(files.len() > 2);
+    for path in &files[..files.len() - 1] {
+        let content = machine.content(path).unwrap();
+        for sector in 0..content.len() / 512 {
+            let mut bad = content.clone();
+            bad[sector * 512 + 20] ^= 1;
+            machine.overwrite(path, bad);
+            match payloads(&mut machine.disk(), OutboxPosition(0), published) {
+                Ok(found) => assert_eq!(numbers(&found), (0..40).collect::<Vec<_>>(), "rot in padding does not matter"),
+                Err(error) => assert_eq!(error.code(), "LDB-1004"),
+            }
+            machine.overwrite(path, content.clone());
+        }
+        machine.delete(path);
+        let mut disk = machine.disk();
+        assert_eq!(payloads(&mut disk, OutboxPosition(0), published).unwrap_err().code(), "LDB-1004");
+        assert_eq!(cut(&mut disk, DIRECTORY, OWNER, OutboxPosition(0), published).unwrap_err().code(), "LDB-1004");
+        assert!(machine.files().len() + 1 >= files.len(), "a refused cut removes nothing");
+        break;
+    }
+}
+
+#[test]
+fn the_limit_gives_a_full_signal_until_the_marker_moves() {
+    let machine = SimMachine::new(1);
+    let limit_bytes = 20_000;
+    let mut disk = machine.disk();
+    Wal::prepare_directories(&mut disk).unwrap();
+    let options = OutboxOptions { limit_bytes, ..SMALL };
+    let start = OutboxStart::new(OWNER.0, OWNER.1);
+    let mut outbox = Outbox::create(DIRECTORY, Incarnation(1), start, options).unwrap();
+    let error = loop {
+        match outbox.append(epoch(1), &[&[1; 1000]]) {
+            Ok(_) => outbox.settle(&mut disk).unwrap(),
+            Err(error) => break error,
+        };
+    };
+    assert_eq!(error.code(), "LDB-1007");
+    assert!(outbox.is_full());
+    let files = machine.files().len();
+    let end = outbox.position();
+    outbox.release_to(&mut disk, end);
+    outbox.settle(&mut disk).unwrap();
+    assert!(!outbox.is_full());
+    assert!(machine.files().len() < files);
+    outbox.append(epoch(2), &[b"x"]).unwrap();
+}

@@ -1,0 +1,205 @@
+//! The writing side of an outbox, inside the shard.
+//!
+//! Invariant: a position returned by [`Outbox::sync_for_checkpoint`] may stand in a manifest only when
+//! [`Outbox::synced`] has reached it (C1).
+
+use super::EPOCH_BYTES;
+use super::cut::KeptSegment;
+use crate::disk::{Completion, Disk, DiskOp, Ticket};
+use crate::error::{Result, StorageError};
+use crate::ids::{Epoch, Incarnation, ObjectId, OutboxPosition, ShardId};
+use crate::log::{DirectoryId, LogName, LogOptions, LogWriter, SyncPolicy};
+use crate::mutant::{self, Mutant};
+
+/// Sizes of one outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboxOptions {
+    /// Sizes of the log under it.
+    pub log: LogOptions,
+    /// Appends are refused while this much waits for the target.
+    pub limit_bytes: u64,
+}
+
+impl Default for OutboxOptions {
+    fn default() -> Self {
+        let log = LogOptions {
+            segment_bytes: 8 << 20,
+            max_record_bytes: 4 << 20,
+            max_group_bytes: 1 << 20,
+            max_pending_bytes: 16 << 20,
+        };
+        Self { log, limit_bytes: 256 << 20 }
+    }
+}
+
+/// Where an outbox begins in this incarnation; from recovery, or [`OutboxStart::new`] for a new sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxStart {
+    /// The sink.
+    pub sink: ObjectId,
+    /// The shard.
+    pub shard: ShardId,
+    /// Position of the next frame.
+    pub position: OutboxPosition,
+    /// Segments of former incarnations, oldest first.
+    pub kept: Vec<KeptSegment>,
+}
+
+impl OutboxStart {
+    /// The empty outbox of a new sink.
+    pub const fn new(sink: ObjectId, shard: ShardId) -> Self {
+        Self { sink, shard, position: OutboxPosition(0), kept: Vec::new() }
+    }
+}
+
+/// The outbox of one sink in one shard. One owner, one thread.
+pub struct Outbox {
+    sink: ObjectId,
+    shard: ShardId,
+    log: LogWriter,
+    kept: Vec<KeptSegment>,
+    released: u64,
+    limit_bytes: u64,
+    removals: Vec<Ticket>,
+}
+
+impl Outbox {
+    /// Opens the outbox for this incarnation; no file is touched before the first pump.
+    ///
+    /// # Errors
+    /// [`StorageError::Order`] when the sizes do not fit each other.
+    pub fn create(
+        directory: DirectoryId,
+        incarnation: Incarnation,
+        start: OutboxStart,
+        options: OutboxOptions,
+    ) -> Result<Self> {
+        let OutboxStart { sink, shard, position, kept } = start;
+        let name = LogName::Outbox { sink, shard, incarnation };
+        let log = LogWriter::new(directory, name, position.0, options.log, SyncPolicy::OnRequest)?;
+        let released = kept.first().map_or(position.0, |segment| segment.first.0);
+        Ok(Self { sink, shard, log, kept, released, limit_bytes: options.limit_bytes, removals: Vec::new() })
+    }
+
+    /// Adds one frame made of parts; returns the position after it. Copies, no I/O.
+    ///
+    /// # Errors
+    /// [`StorageError::OutboxFull`]: the target lags too far; [`StorageError::LogBusy`]: pump and try
+    /// again; [`StorageError::RecordTooLarge`]; [`StorageError::LogFailed`].
+    pub fn append(&mut self, epoch: Epoch, parts: &[&[u8]]) -> Result<OutboxPosition> {
+        let held = self.held_bytes();
+        if held > self.limit_bytes {
+            return Err(StorageError::OutboxFull { sink: self.sink, shard: self.shard, held, limit: self.limit_bytes });
+        }
+        let epoch = epoch.as_u64().to_le_bytes();
+        let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 1);
+        all.push(&epoch);
+        all.extend_from_slice(parts);
+        self.log.append(0, &all).map(OutboxPosition)
+    }
+
+    /// Bytes between the released position and the last append.
+    pub fn held_bytes(&self) -> u64 {
+        self.log.appended() - self.released
+    }
+
+    /// True when the next append would be refused until the target has caught up.
+    pub fn is_full(&self) -> bool {
+        self.held_bytes() > self.limit_bytes
+    }
+
+    /// Starts the next write or the requested sync. Never blocks. Call once per turn.
+    ///
+    /// # Errors
+    /// Fatal: the process must end (W4).
+    pub fn pump(&mut self, disk: &mut dyn Disk) -> Result<()> {
+        self.log.pump(disk)
+    }
+
+    /// Takes a completion if it is of this outbox; `false` when it is someone else's.
+    ///
+    /// # Errors
+    /// Fatal: the process must end (W4).
+    pub fn complete(&mut self, disk: &mut dyn Disk, completion: &Completion) -> Result<bool> {
+        if let Some(at) = self.removals.iter().position(|ticket| *ticket == completion.ticket) {
+            self.removals.swap_remove(at);
+            completion.result.clone().map_err(StorageError::disk("remove an outbox segment"))?;
+            return Ok(true);
+        }
+        self.log.complete(disk, completion)
+    }
+
+    /// Asks that everything appended so far becomes durable, for a checkpoint; returns the position
+    /// for the manifest. It may be published when [`Outbox::synced`] has reached it.
+    pub fn sync_for_checkpoint(&mut self) -> OutboxPosition {
+        OutboxPosition(self.log.request_sync())
+    }
+
+    /// Everything up to here survives a power cut.
+    pub fn synced(&self) -> OutboxPosition {
+        if mutant::active(Mutant::PublishBeforeOutboxSync) {
+            return OutboxPosition(self.log.appended());
+        }
+        OutboxPosition(self.log.durable())
+    }
+
+    /// Everything up to here can be read, but may be lost with the power (for at-least-once appliers).
+    pub fn written(&self) -> OutboxPosition {
+        OutboxPosition(self.log.written())
+    }
+
+    /// Position after the last append.
+    pub fn position(&self) -> OutboxPosition {
+        OutboxPosition(self.log.appended())
+    }
+
+    /// Everything before here has reached the target.
+    pub fn released(&self) -> OutboxPosition {
+        OutboxPosition(self.released)
+    }
+
+    /// True when nothing waits and nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.log.is_idle() && self.removals.is_empty()
+    }
+
+    /// True while the volume has no room for the next segment.
+    pub fn is_out_of_space(&self) -> bool {
+        self.log.is_out_of_space()
+    }
+
+    /// Frees what lies before `position`: the target's marker covers it, so it is never read again.
+    pub fn release_to(&mut self, disk: &mut dyn Disk, position: OutboxPosition) {
+        self.released = self.released.max(position.0.min(self.log.durable()));
+        while self.kept.first().is_some_and(|segment| segment.end.0 <= self.released) {
+            let segment = self.kept.remove(0);
+            self.removals.push(disk.submit(DiskOp::Remove { path: segment.path() }));
+        }
+        self.log.release_before(disk, self.released);
+    }
+
+    /// Blocks until everything appended is durable. For start, shutdown, tools and tests.
+    ///
+    /// # Errors
+    /// Fatal; [`StorageError::NoSpace`] when it finds no room.
+    pub fn settle(&mut self, disk: &mut dyn Disk) -> Result<OutboxPosition> {
+        let position = self.sync_for_checkpoint();
+        let mut arrived = Vec::new();
+        loop {
+            self.pump(disk)?;
+            if self.is_idle() {
+                return Ok(position);
+            }
+            disk.wait();
+            disk.completions(&mut arrived);
+            for completion in arrived.drain(..) {
+                self.complete(disk, &completion)?;
+            }
+            if self.log.is_stuck() {
+                return Err(StorageError::NoSpace { what: "allocate the next outbox segment" });
+            }
+        }
+    }
+}
+
+const _: () = assert!(EPOCH_BYTES == size_of::<u64>());
