@@ -11,5 +11,7 @@ pub mod data;
 pub mod expr;
 pub mod graph;
 pub mod operator;
+pub mod shard;
+pub mod watermark;
 
 pub use laminar_storage::ids;
