@@ -8,7 +8,7 @@
 #[error("{message}")]
 pub struct DbError {
     /// Stable code, `LDB-nnnn`.
-    pub code: &'static str,
+    pub code: String,
     /// SQLSTATE, five characters.
     pub sqlstate: String,
     /// What is wrong.
@@ -23,8 +23,15 @@ pub struct DbError {
 
 impl DbError {
     /// An error without place.
-    pub fn new(code: &'static str, sqlstate: &str, message: impl Into<String>) -> Self {
-        Self { code, sqlstate: sqlstate.to_owned(), message: message.into(), detail: None, hint: None, position: None }
+    pub fn new(code: &str, sqlstate: &str, message: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            sqlstate: sqlstate.to_owned(),
+            message: message.into(),
+            detail: None,
+            hint: None,
+            position: None,
+        }
     }
 
     /// The same with a hint.

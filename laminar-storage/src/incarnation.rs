@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use crate::disk::{Blocking, Disk, DiskErrorKind, DiskOp};
 use crate::error::{Result, StorageError};
 use crate::ids::Incarnation;
-use crate::log::frame::{FRAME_VERSION, FrameKind, FrameNumbers, HEADER_BYTES, Parsed, Place, close_frame, open_frame, parse_header};
+use crate::log::frame::{
+    FRAME_VERSION, FrameKind, FrameNumbers, HEADER_BYTES, Parsed, Place, close_frame, open_frame, parse_header,
+};
 use crate::log::{DirectoryId, LogId};
 
 const PATH: &str = "INCARNATION";
@@ -43,7 +45,8 @@ pub fn advance(disk: &mut dyn Disk, fresh: DirectoryId) -> Result<Identity> {
     let next = match Blocking::new(disk).read_file(Path::new(PATH), 4 * COPY_BYTES) {
         Ok(content) => {
             let former = parse(&content)?;
-            let incarnation = former.incarnation.0.checked_add(1).ok_or_else(|| foreign("the last number is used up"))?;
+            let incarnation =
+                former.incarnation.0.checked_add(1).ok_or_else(|| foreign("the last number is used up"))?;
             Identity { incarnation: Incarnation(incarnation), ..former }
         }
         Err(error) if error.kind == DiskErrorKind::NotFound => {
@@ -93,7 +96,11 @@ fn write(disk: &mut dyn Disk, identity: &Identity) -> Result<()> {
 }
 
 fn place(copy: u64) -> Place {
-    Place { log: LogId::of(DirectoryId(0), FrameKind::Incarnation.magic(), [0; 3]), segment: 0, offset: copy * COPY_BYTES }
+    Place {
+        log: LogId::of(DirectoryId(0), FrameKind::Incarnation.magic(), [0; 3]),
+        segment: 0,
+        offset: copy * COPY_BYTES,
+    }
 }
 
 fn encode(identity: &Identity, copy: u64) -> Vec<u8> {

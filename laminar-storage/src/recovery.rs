@@ -14,9 +14,7 @@ use crate::error::{Result, StorageError};
 use crate::ids::{Incarnation, Lsn, ObjectId, OutboxPosition, ShardId};
 use crate::incarnation::{self, Identity};
 use crate::log::DirectoryId;
-use crate::manifest::{
-    Catalog, Checkpoint, ManifestFile, OutboxMark, Publisher, PublisherOptions, WalMark,
-};
+use crate::manifest::{Catalog, Checkpoint, ManifestFile, OutboxMark, Publisher, PublisherOptions, WalMark};
 use crate::outbox::{self, OutboxStart};
 use crate::wal::{self, Reader, WalLog, WalRecord};
 
@@ -143,8 +141,7 @@ pub(crate) fn sync_directories(disk: &mut dyn Disk) -> Result<()> {
 impl Recovery {
     /// A recovery that has not touched the disk yet.
     pub fn new(options: RecoveryOptions) -> Self {
-        let identity =
-            Identity { directory: options.fresh_directory, incarnation: Incarnation(0), repaired: false };
+        let identity = Identity { directory: options.fresh_directory, incarnation: Incarnation(0), repaired: false };
         Self {
             options,
             step: Step::Incarnation,
@@ -266,8 +263,7 @@ impl Recovery {
     }
 
     fn cut_outboxes(&mut self, disk: &mut dyn Disk) -> Result<Step> {
-        let marks: Vec<OutboxMark> =
-            self.checkpoint.iter().flat_map(Checkpoint::outboxes).cloned().collect();
+        let marks: Vec<OutboxMark> = self.checkpoint.iter().flat_map(Checkpoint::outboxes).cloned().collect();
         let mut starts = Vec::new();
         for mark in &marks {
             let owner = (mark.sink, mark.shard);

@@ -1,5 +1,8 @@
 //! The benchmarks, one file each; the file's header states the question it answers.
 
+mod arena;
+mod wal;
+
 use crate::harness::Settings;
 
 /// One benchmark.
@@ -13,4 +16,15 @@ pub struct Bench {
 }
 
 /// All benchmarks.
-pub const ALL: &[Bench] = &[];
+pub const ALL: &[Bench] = &[
+    Bench {
+        name: "arena",
+        question: "what does a keyed state access cost, what does dirty tracking add, how much does a checkpoint write?",
+        run: arena::run,
+    },
+    Bench {
+        name: "wal",
+        question: "how near does WAL group commit come to a raw write + fdatasync of the same bytes?",
+        run: wal::run,
+    },
+];

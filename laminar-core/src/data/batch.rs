@@ -75,7 +75,10 @@ impl Batch {
         Ok(Self {
             rows: filter_record_batch(&self.rows, keep)?,
             weights: self.weights.as_ref().map(|w| (0..self.len()).filter(kept).map(|row| w[row]).collect()),
-            row_watermarks: self.row_watermarks.as_ref().map(|w| (0..self.len()).filter(kept).map(|row| w[row]).collect()),
+            row_watermarks: self
+                .row_watermarks
+                .as_ref()
+                .map(|w| (0..self.len()).filter(kept).map(|row| w[row]).collect()),
         })
     }
 

@@ -59,12 +59,8 @@ fn build_bare(
         OperatorSpec::Source { .. } | OperatorSpec::Relation { .. } | OperatorSpec::Exchange { .. } => {
             return Err(OperatorError::defect(format!("operator {} is built by the engine", node.id)));
         }
-        OperatorSpec::Filter { predicate } => {
-            Box::new(Filter::new(node.id, predicate, &input()?.columns, compiler)?)
-        }
-        OperatorSpec::Project { exprs } => {
-            Box::new(Project::new(node.id, exprs, output, &input()?.columns, compiler)?)
-        }
+        OperatorSpec::Filter { predicate } => Box::new(Filter::new(node.id, predicate, &input()?.columns, compiler)?),
+        OperatorSpec::Project { exprs } => Box::new(Project::new(node.id, exprs, output, &input()?.columns, compiler)?),
         OperatorSpec::Union | OperatorSpec::Output => Box::new(Pass::new(node.id, output)),
         OperatorSpec::WindowAssign { window, lateness } => {
             Box::new(WindowAssign::new(node.id, window, *lateness, output, &input()?.columns)?)

@@ -68,7 +68,11 @@ impl Watch<'_> {
                 return Err(broken(self.id, format!("weight {weight} in a stream that is {:?}", self.output.mode)));
             }
         }
-        if batch.row_watermarks.is_none() && self.output.mode == ChangeMode::Append { self.check_times(batch) } else { Ok(()) }
+        if batch.row_watermarks.is_none() && self.output.mode == ChangeMode::Append {
+            self.check_times(batch)
+        } else {
+            Ok(())
+        }
     }
 
     fn check_times(&self, batch: &Batch) -> Result<(), OperatorError> {

@@ -24,8 +24,10 @@ impl Project {
         input: &SchemaRef,
         compiler: &dyn ExprCompiler,
     ) -> Result<Self, OperatorError> {
-        let columns =
-            exprs.iter().map(|expr| Column::compile(expr, input, compiler)).collect::<Result<Vec<_>, OperatorError>>()?;
+        let columns = exprs
+            .iter()
+            .map(|expr| Column::compile(expr, input, compiler))
+            .collect::<Result<Vec<_>, OperatorError>>()?;
         Ok(Self { id, columns, output })
     }
 }

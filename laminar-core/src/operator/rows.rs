@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::port::{Context, Counter, OperatorError};
 use crate::data::Batch;
-use crate::expr::{Evaluate, EvalError, ExprCompiler, ScalarExpr};
+use crate::expr::{EvalError, Evaluate, ExprCompiler, ScalarExpr};
 
 /// One compiled expression; a bare column is not computed.
 pub(crate) enum Column {

@@ -70,11 +70,7 @@ impl SplitWatermark {
             let before = self.greatest;
             self.greatest = before.max(greatest);
             // No watermark in this batch is above this one, so rows at or above it are behind none.
-            if least >= others.min(self.current()) {
-                None
-            } else {
-                judge(&times, before, self.delay, others)
-            }
+            if least >= others.min(self.current()) { None } else { judge(&times, before, self.delay, others) }
         };
         observed.batch.row_watermarks = watermarks;
         Ok(observed)

@@ -184,8 +184,7 @@ mod tests {
         assert_eq!(hex, FROZEN_HEADER);
         assert!(frame[HEADER_BYTES + 33..].iter().all(|byte| *byte == 0));
     }
-    const FROZEN_HEADER: &str =
-        "4c4442774ae2e4f5e0d31c1a210000004d0000000000000042000000000000000200000001000000";
+    const FROZEN_HEADER: &str = "4c4442774ae2e4f5e0d31c1a210000004d0000000000000042000000000000000200000001000000";
 
     #[test]
     fn any_changed_byte_of_header_or_payload_is_refused() {
@@ -203,11 +202,8 @@ mod tests {
     #[test]
     fn a_frame_verifies_at_its_own_place_only() {
         let frame = sample();
-        for place in [
-            Place { offset: 1536, ..PLACE },
-            Place { segment: 4, ..PLACE },
-            Place { log: LogId(1), ..PLACE },
-        ] {
+        for place in [Place { offset: 1536, ..PLACE }, Place { segment: 4, ..PLACE }, Place { log: LogId(1), ..PLACE }]
+        {
             assert!(!opens(&frame, place), "{place:?}");
         }
         assert_eq!(parse_header(&frame, FrameKind::Outbox, PLACE, 4096), Parsed::Nothing);

@@ -16,11 +16,11 @@ mod scan;
 mod walk;
 mod writer;
 
-pub(crate) use identity::{LogName, SegmentFile};
 pub use identity::{DirectoryId, LogId};
+pub(crate) use identity::{LogName, SegmentFile};
 pub use options::LogOptions;
-pub(crate) use reader::{LogReader, Record, ReadFrom};
 pub use reader::LogEnd;
+pub(crate) use reader::{LogReader, ReadFrom, Record};
 pub(crate) use walk::walk_headers;
 pub(crate) use writer::{LogWriter, SyncPolicy};
 

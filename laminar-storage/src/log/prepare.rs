@@ -40,7 +40,11 @@ enum State {
     Empty,
     /// Created, but the disk was full.
     Hungry(OpenSegment),
-    Working { open: OpenSegment, step: Step, ticket: Ticket },
+    Working {
+        open: OpenSegment,
+        step: Step,
+        ticket: Ticket,
+    },
     Ready(OpenSegment),
 }
 

@@ -255,8 +255,7 @@ impl LogReader {
             return Err(StorageError::Rot { file, offset, detail });
         }
         if self.expected < self.wanted.known_durable {
-            let detail =
-                format!("it ends at position {}, durable was {}", self.expected, self.wanted.known_durable);
+            let detail = format!("it ends at position {}, durable was {}", self.expected, self.wanted.known_durable);
             return Err(StorageError::Rot { file, offset, detail });
         }
         self.end = Some(LogEnd { position: self.expected, file, offset, torn });

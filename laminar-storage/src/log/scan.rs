@@ -39,12 +39,7 @@ pub(super) fn strongest_proof(
     Ok(best)
 }
 
-fn scan_segment(
-    disk: &mut dyn Disk,
-    cursor: &SegmentCursor,
-    from: u64,
-    best: &mut Option<Proof>,
-) -> Result<()> {
+fn scan_segment(disk: &mut dyn Disk, cursor: &SegmentCursor, from: u64, best: &mut Option<Proof>) -> Result<()> {
     let mut chunk = vec![0; CHUNK.min(cursor.len() as usize)];
     let mut start = from;
     while start < cursor.len() {
@@ -56,7 +51,9 @@ fn scan_segment(
             let bytes = &chunk[at..got.min(at + HEADER_BYTES)];
             let offset = start + at as u64;
             // Of a torn frame only the header may be left, so its length is not compared with the file.
-            let Parsed::Header(header) = parse_header(bytes, cursor.kind(), cursor.place_at(offset), u64::MAX) else { continue };
+            let Parsed::Header(header) = parse_header(bytes, cursor.kind(), cursor.place_at(offset), u64::MAX) else {
+                continue;
+            };
             if best.as_ref().is_none_or(|proof| proof.horizon < header.horizon) {
                 *best = Some(Proof { horizon: header.horizon, file: cursor.file_name(), offset });
             }

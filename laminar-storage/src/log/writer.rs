@@ -8,11 +8,11 @@
 
 use std::collections::VecDeque;
 
+use super::RECORD_HEADER_BYTES;
 use super::frame::{FrameNumbers, HEADER_BYTES, Place, close_frame, frame_bytes, open_frame};
 use super::identity::{DirectoryId, LogId, LogName};
 use super::options::LogOptions;
 use super::prepare::{OpenSegment, Preparation, Released};
-use super::RECORD_HEADER_BYTES;
 use crate::disk::{Completion, Disk, DiskError, DiskOp, FileId, Ticket};
 use crate::error::{Result, StorageError};
 use crate::mutant::{self, Mutant};

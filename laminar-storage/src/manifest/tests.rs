@@ -224,7 +224,13 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
-    let mark = (any::<u32>(), any::<u16>(), any::<Option<u64>>(), any::<u64>(), prop::collection::vec(any::<(u16, u64)>(), 0..4));
+    let mark = (
+        any::<u32>(),
+        any::<u16>(),
+        any::<Option<u64>>(),
+        any::<u64>(),
+        prop::collection::vec(any::<(u16, u64)>(), 0..4),
+    );
     let marks = prop::collection::vec(mark, 0..4);
     let pages = prop::collection::vec((any::<u16>(), prop::collection::vec(any::<u8>(), 0..40)), 0..4);
     let cursors = prop::collection::vec((text(), prop::collection::vec(any::<u8>(), 0..20)), 0..4);
@@ -304,7 +310,8 @@ proptest! {
 
 #[test]
 fn record_bytes_are_frozen() {
-    let mut checkpoint = Checkpoint { number: CheckpointNumber(3), incarnation: Incarnation(1), ..Checkpoint::default() };
+    let mut checkpoint =
+        Checkpoint { number: CheckpointNumber(3), incarnation: Incarnation(1), ..Checkpoint::default() };
     checkpoint.retained = vec![CheckpointNumber(2)];
     checkpoint.draft = draft(1);
     let mut bytes = Vec::new();

@@ -121,7 +121,10 @@ impl Scan<'_> {
             let Parsed::Header(header) = parse_header(&self.content[at..], kind, place, u64::MAX) else { continue };
             if header.horizon > self.found.next_sequence {
                 let missing = self.found.next_sequence;
-                return Err(rot(offset, format!("record {missing} was durable, record {} stands at {at}", header.position)));
+                return Err(rot(
+                    offset,
+                    format!("record {missing} was durable, record {} stands at {at}", header.position),
+                ));
             }
         }
         let sector = self.content.get(offset..).unwrap_or_default();

@@ -52,9 +52,7 @@ fn segments(disk: &mut dyn Disk) -> Result<Vec<SegmentFile>> {
 /// The segments of one outbox, oldest first.
 pub(super) fn segments_of(disk: &mut dyn Disk, owner: (ObjectId, ShardId)) -> Result<Vec<SegmentFile>> {
     let mut found = segments(disk)?;
-    found.retain(|segment| {
-        matches!(segment.log, LogName::Outbox { sink, shard, .. } if (sink, shard) == owner)
-    });
+    found.retain(|segment| matches!(segment.log, LogName::Outbox { sink, shard, .. } if (sink, shard) == owner));
     Ok(found)
 }
 

@@ -8,8 +8,8 @@ mod truncate;
 mod writer;
 
 pub use reader::{Reader, WalRecord};
-pub use truncate::{WalLog, list, remove};
 pub(crate) use truncate::sync;
+pub use truncate::{WalLog, list, remove};
 pub use writer::Wal;
 
 #[cfg(test)]

@@ -52,7 +52,11 @@ fn acknowledged_records_come_back_in_order_over_many_segments() {
     for n in 0..200_u32 {
         let payload = vec![n as u8; (n % 700) as usize];
         let lsn = wal.append(ShardId(n as u16 % 4), &[&n.to_le_bytes(), &payload]).unwrap();
-        expected.push(WalRecord { lsn, shard: ShardId(n as u16 % 4), payload: [&n.to_le_bytes()[..], &payload].concat() });
+        expected.push(WalRecord {
+            lsn,
+            shard: ShardId(n as u16 % 4),
+            payload: [&n.to_le_bytes()[..], &payload].concat(),
+        });
         turn(&mut disk, &mut wal).unwrap();
     }
     wal.settle(&mut disk).unwrap();
@@ -112,7 +116,8 @@ fn a_failed_write_or_sync_is_final() {
                 assert_eq!(refused.unwrap_err().code(), "LDB-1008");
             }
             assert_eq!(wal.durable(), durable);
-            let (new_disk, new_wal) = (machine.disk(), Wal::create(DIRECTORY, Incarnation(after as u32 + 2), PLACE.1, SMALL));
+            let (new_disk, new_wal) =
+                (machine.disk(), Wal::create(DIRECTORY, Incarnation(after as u32 + 2), PLACE.1, SMALL));
             (disk, wal) = (new_disk, new_wal.unwrap());
             wal.append(ShardId(0), &[b"a"]).unwrap();
             wal.settle(&mut disk).unwrap();

@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray,
-};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     DataType, Decimal128Type, Float32Type, Float64Type, IntervalDayTime, IntervalDayTimeType, IntervalMonthDayNano,
@@ -79,15 +77,31 @@ macro_rules! each_i64 {
             DataType::Time32(_) => $macro!(arrow::datatypes::Time32MillisecondType),
             DataType::Time64(arrow::datatypes::TimeUnit::Nanosecond) => $macro!(arrow::datatypes::Time64NanosecondType),
             DataType::Time64(_) => $macro!(arrow::datatypes::Time64MicrosecondType),
-            DataType::Timestamp(arrow::datatypes::TimeUnit::Second, _) => $macro!(arrow::datatypes::TimestampSecondType),
-            DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, _) => $macro!(arrow::datatypes::TimestampMillisecondType),
-            DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, _) => $macro!(arrow::datatypes::TimestampMicrosecondType),
-            DataType::Timestamp(arrow::datatypes::TimeUnit::Nanosecond, _) => $macro!(arrow::datatypes::TimestampNanosecondType),
+            DataType::Timestamp(arrow::datatypes::TimeUnit::Second, _) => {
+                $macro!(arrow::datatypes::TimestampSecondType)
+            }
+            DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, _) => {
+                $macro!(arrow::datatypes::TimestampMillisecondType)
+            }
+            DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, _) => {
+                $macro!(arrow::datatypes::TimestampMicrosecondType)
+            }
+            DataType::Timestamp(arrow::datatypes::TimeUnit::Nanosecond, _) => {
+                $macro!(arrow::datatypes::TimestampNanosecondType)
+            }
             DataType::Duration(arrow::datatypes::TimeUnit::Second) => $macro!(arrow::datatypes::DurationSecondType),
-            DataType::Duration(arrow::datatypes::TimeUnit::Millisecond) => $macro!(arrow::datatypes::DurationMillisecondType),
-            DataType::Duration(arrow::datatypes::TimeUnit::Microsecond) => $macro!(arrow::datatypes::DurationMicrosecondType),
-            DataType::Duration(arrow::datatypes::TimeUnit::Nanosecond) => $macro!(arrow::datatypes::DurationNanosecondType),
-            DataType::Interval(arrow::datatypes::IntervalUnit::YearMonth) => $macro!(arrow::datatypes::IntervalYearMonthType),
+            DataType::Duration(arrow::datatypes::TimeUnit::Millisecond) => {
+                $macro!(arrow::datatypes::DurationMillisecondType)
+            }
+            DataType::Duration(arrow::datatypes::TimeUnit::Microsecond) => {
+                $macro!(arrow::datatypes::DurationMicrosecondType)
+            }
+            DataType::Duration(arrow::datatypes::TimeUnit::Nanosecond) => {
+                $macro!(arrow::datatypes::DurationNanosecondType)
+            }
+            DataType::Interval(arrow::datatypes::IntervalUnit::YearMonth) => {
+                $macro!(arrow::datatypes::IntervalYearMonthType)
+            }
             _ => $other,
         }
     };
@@ -96,11 +110,7 @@ pub(crate) use each_i64;
 
 /// The bits that stand for a float: −0.0 is 0.0 and there is one NaN.
 pub(crate) fn canonical_bits(value: f64) -> u64 {
-    if value.is_nan() {
-        0x7ff8_0000_0000_0000
-    } else {
-        (value + 0.0).to_bits()
-    }
+    if value.is_nan() { 0x7ff8_0000_0000_0000 } else { (value + 0.0).to_bits() }
 }
 
 /// A decimal without trailing zeros.
@@ -191,50 +201,60 @@ impl FixedColumn {
     }
 
     /// Reads a column back: `value(row)` is the row's bytes, `nulls` says which are NULL.
-    pub(crate) fn read<'a>(&self, rows: usize, nulls: Option<NullBuffer>, value: impl Fn(usize) -> &'a [u8]) -> ArrayRef {
+    pub(crate) fn read<'a>(
+        &self,
+        rows: usize,
+        nulls: Option<NullBuffer>,
+        value: impl Fn(usize) -> &'a [u8],
+    ) -> ArrayRef {
         let word = |row: usize| i64::from_le_bytes(first_eight(value(row)));
         macro_rules! read_i64 {
             ($type:ty) => {
                 primitive::<$type>(&self.data_type, nulls, (0..rows).map(|row| word(row) as _).collect())
             };
         }
-        each_i64!(&self.data_type, read_i64, match &self.data_type {
-            DataType::Boolean => {
-                let values = (0..rows).map(|row| value(row)[0] != 0).collect();
-                Arc::new(BooleanArray::new(values, nulls)) as ArrayRef
+        each_i64!(
+            &self.data_type,
+            read_i64,
+            match &self.data_type {
+                DataType::Boolean => {
+                    let values = (0..rows).map(|row| value(row)[0] != 0).collect();
+                    Arc::new(BooleanArray::new(values, nulls)) as ArrayRef
+                }
+                DataType::Float32 => {
+                    let values = (0..rows).map(|row| f64::from_bits(word(row) as u64) as f32).collect();
+                    primitive::<Float32Type>(&self.data_type, nulls, values)
+                }
+                DataType::Float64 => {
+                    let values = (0..rows).map(|row| f64::from_bits(word(row) as u64)).collect();
+                    primitive::<Float64Type>(&self.data_type, nulls, values)
+                }
+                DataType::Decimal128(_, scale) => {
+                    let values = (0..rows).map(|row| decimal_at_scale(value(row), *scale)).collect();
+                    primitive::<Decimal128Type>(&self.data_type, nulls, values)
+                }
+                DataType::Interval(IntervalUnit::DayTime) => {
+                    let values =
+                        (0..rows).map(|row| IntervalDayTime::new((word(row) >> 32) as i32, word(row) as i32)).collect();
+                    primitive::<IntervalDayTimeType>(&self.data_type, nulls, values)
+                }
+                DataType::Interval(IntervalUnit::MonthDayNano) => {
+                    let values = (0..rows).map(|row| {
+                        let bytes = value(row);
+                        let days = word(row);
+                        let nanos = i64::from_le_bytes(first_eight(&bytes[8..]));
+                        IntervalMonthDayNano::new(days as i32, (days >> 32) as i32, nanos)
+                    });
+                    primitive::<IntervalMonthDayNanoType>(&self.data_type, nulls, values.collect())
+                }
+                DataType::FixedSizeBinary(width) => {
+                    let values: Vec<u8> =
+                        (0..rows).flat_map(|row| value(row)[..*width as usize].iter().copied()).collect();
+                    Arc::new(FixedSizeBinaryArray::new(*width, values.into(), nulls))
+                }
+                other => unreachable!("{other} has no fixed key form: KeyColumn::of refuses it"),
             }
-            DataType::Float32 => {
-                let values = (0..rows).map(|row| f64::from_bits(word(row) as u64) as f32).collect();
-                primitive::<Float32Type>(&self.data_type, nulls, values)
-            }
-            DataType::Float64 => {
-                let values = (0..rows).map(|row| f64::from_bits(word(row) as u64)).collect();
-                primitive::<Float64Type>(&self.data_type, nulls, values)
-            }
-            DataType::Decimal128(_, scale) => {
-                let values = (0..rows).map(|row| decimal_at_scale(value(row), *scale)).collect();
-                primitive::<Decimal128Type>(&self.data_type, nulls, values)
-            }
-            DataType::Interval(IntervalUnit::DayTime) => {
-                let values =
-                    (0..rows).map(|row| IntervalDayTime::new((word(row) >> 32) as i32, word(row) as i32)).collect();
-                primitive::<IntervalDayTimeType>(&self.data_type, nulls, values)
-            }
-            DataType::Interval(IntervalUnit::MonthDayNano) => {
-                let values = (0..rows).map(|row| {
-                    let bytes = value(row);
-                    let days = word(row);
-                    let nanos = i64::from_le_bytes(first_eight(&bytes[8..]));
-                    IntervalMonthDayNano::new(days as i32, (days >> 32) as i32, nanos)
-                });
-                primitive::<IntervalMonthDayNanoType>(&self.data_type, nulls, values.collect())
-            }
-            DataType::FixedSizeBinary(width) => {
-                let values: Vec<u8> = (0..rows).flat_map(|row| value(row)[..*width as usize].iter().copied()).collect();
-                Arc::new(FixedSizeBinaryArray::new(*width, values.into(), nulls))
-            }
-            other => unreachable!("{other} has no fixed key form: KeyColumn::of refuses it"),
-        })
+        )
     }
 }
 
@@ -252,7 +272,11 @@ fn first_eight(bytes: &[u8]) -> [u8; 8] {
     eight
 }
 
-fn primitive<T: ArrowPrimitiveType>(data_type: &DataType, nulls: Option<NullBuffer>, values: Vec<T::Native>) -> ArrayRef {
+fn primitive<T: ArrowPrimitiveType>(
+    data_type: &DataType,
+    nulls: Option<NullBuffer>,
+    values: Vec<T::Native>,
+) -> ArrayRef {
     Arc::new(PrimitiveArray::<T>::new(values.into(), nulls).with_data_type(data_type.clone()))
 }
 

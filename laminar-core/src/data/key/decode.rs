@@ -28,9 +28,8 @@ impl KeyEncoder {
         let mut columns = Vec::with_capacity(self.columns.len());
         for (ordinal, (_, column, _)) in self.columns.iter().enumerate() {
             let KeyColumn::Fixed(fixed) = column else { unreachable!("the layout is Fixed only when every column is") };
-            let is_null = |row: usize| {
-                keys.get(row).get(values + ordinal / 8).is_some_and(|byte| byte >> (ordinal % 8) & 1 == 1)
-            };
+            let is_null =
+                |row: usize| keys.get(row).get(values + ordinal / 8).is_some_and(|byte| byte >> (ordinal % 8) & 1 == 1);
             let nulls = nulls(keys.len(), is_null);
             columns.push(fixed.read(keys.len(), nulls, |row| &keys.get(row)[at..]));
             at += fixed.width();

@@ -56,11 +56,13 @@ fn every_type() -> Vec<ArrayRef> {
             None,
             Some(IntervalMonthDayNano::new(1, -2, 3)),
         ])),
-        Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(
-            vec![Some([1u8; 16]), None, Some([2; 16])].into_iter(),
-            16,
-        )
-        .unwrap()),
+        Arc::new(
+            FixedSizeBinaryArray::try_from_sparse_iter_with_size(
+                vec![Some([1u8; 16]), None, Some([2; 16])].into_iter(),
+                16,
+            )
+            .unwrap(),
+        ),
         Arc::new(StringArray::from(vec![Some("ä"), None, Some("")])),
         Arc::new(LargeStringArray::from(vec![Some("ä"), None, Some("")])),
         Arc::new(StringViewArray::from(vec![Some("a text longer than twelve bytes"), None, Some("")])),

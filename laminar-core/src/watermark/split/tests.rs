@@ -40,10 +40,7 @@ fn a_row_within_the_delay_is_not_behind() {
 fn the_own_maximum_of_a_batch_does_not_make_its_first_rows_late() {
     let mut split = split(0, None);
     let observed = split.observe(rows(&[Some(10), Some(1000), Some(10)]), EventTime::MAX, NOW).unwrap();
-    assert_eq!(
-        observed.batch.row_watermarks.as_deref(),
-        Some(&[EventTime::MIN, EventTime(10), EventTime(1000)][..])
-    );
+    assert_eq!(observed.batch.row_watermarks.as_deref(), Some(&[EventTime::MIN, EventTime(10), EventTime(1000)][..]));
 }
 
 #[test]
