@@ -5,7 +5,7 @@
 //! Invariant: a block whose frozen bit is set holds its barrier content in the aside log if its dirty
 //! bit is set too, else in place. So no third state is kept, and the hot path has one branch.
 
-use super::segment::{BLOCK_BYTES, PAGE_BYTES, Region, SEGMENT_PAGES};
+use super::segment::{BLOCK_BYTES, PAGE_BYTES, Region, RegionRead, RegionView, SEGMENT_PAGES};
 
 /// A segment is written whole when more than one in this many of its blocks changed, or stands in deltas already.
 pub(crate) const REWRITE_SHARE: u32 = 4;
@@ -32,6 +32,12 @@ pub(crate) struct FoldRequest {
 #[derive(Default)]
 pub(crate) struct BlockDirty {
     dirty: Vec<u64>,
+    image: FrozenImage,
+}
+
+/// All that a first store to a block needs besides the dirty words.
+#[derive(Default)]
+struct FrozenImage {
     frozen: Vec<u64>,
     /// Dirty blocks per segment.
     dirty_blocks: Vec<u32>,
@@ -47,145 +53,47 @@ pub(crate) struct BlockDirty {
     changed: bool,
 }
 
-impl BlockDirty {
-    /// Makes room for one more segment, clean.
-    pub(crate) fn add_segment(&mut self) {
-        let pages = self.dirty.len() + SEGMENT_PAGES;
-        self.dirty.resize(pages, 0);
-        self.frozen.resize(pages, 0);
-        self.aside_head.resize(pages, 0);
-        self.dirty_blocks.push(0);
-        self.delta_blocks.push(0);
-        self.rewrite.push(false);
-    }
+/// The dirty words borrowed for a loop of stores.
+pub(crate) struct DirtyWords<'a> {
+    dirty: &'a mut [u64],
+    image: &'a mut FrozenImage,
+}
 
+impl DirtyWords<'_> {
     /// Notes a coming store to the blocks of `mask` in `page`. To be called before the store.
     #[inline(always)]
-    pub(crate) fn mark(&mut self, region: &Region, page: usize, mask: u64) {
+    pub(crate) fn mark(&mut self, memory: &RegionView<'_>, page: usize, mask: u64) {
         if self.dirty[page] & mask != mask {
-            self.mark_first(region, page, mask);
+            self.image.mark_first(self.dirty, memory.read(), page, mask);
         }
     }
+}
 
+impl FrozenImage {
     #[cold]
     #[inline(never)]
-    fn mark_first(&mut self, region: &Region, page: usize, mask: u64) {
-        let first = mask & !self.dirty[page];
+    fn mark_first(&mut self, dirty: &mut [u64], memory: RegionRead<'_>, page: usize, mask: u64) {
+        let first = mask & !dirty[page];
         let mut copy = first & self.frozen[page];
         while copy != 0 {
             let block = copy.trailing_zeros() as u8;
             copy &= copy - 1;
-            self.copy_aside(region, page, block);
+            self.copy_aside(&memory, page, block);
         }
-        self.dirty[page] |= mask;
+        dirty[page] |= mask;
         self.dirty_blocks[page / SEGMENT_PAGES] += first.count_ones();
         self.changed = true;
     }
 
-    fn copy_aside(&mut self, region: &Region, page: usize, block: u8) {
+    fn copy_aside(&mut self, memory: &RegionRead<'_>, page: usize, block: u8) {
         if self.aside.last().is_none_or(|chunk| chunk.len() == ASIDE_CHUNK) {
             self.aside.push(Vec::with_capacity(ASIDE_CHUNK));
         }
         let full = (self.aside.len() - 1) * ASIDE_CHUNK;
         if let Some(chunk) = self.aside.last_mut() {
-            let bytes = *region.block(page * PAGE_BYTES + block as usize * BLOCK_BYTES);
+            let bytes = *memory.block(page * PAGE_BYTES + block as usize * BLOCK_BYTES);
             chunk.push(AsideBlock { next: self.aside_head[page], block, bytes });
             self.aside_head[page] = (full + chunk.len()) as u32;
-        }
-    }
-
-    /// Forgets that a page changed; for a page that was freed.
-    pub(crate) fn forget(&mut self, page: usize) {
-        self.dirty_blocks[page / SEGMENT_PAGES] -= self.dirty[page].count_ones();
-        // A frozen block that was copied aside must still be found there, and that is told by its
-        // dirty bit, so those bits stay.
-        self.dirty[page] &= self.frozen[page];
-        self.dirty_blocks[page / SEGMENT_PAGES] += self.dirty[page].count_ones();
-        self.changed = true;
-    }
-
-    /// Whether anything changed since the last freeze.
-    pub(crate) fn is_changed(&self) -> bool {
-        self.changed
-    }
-
-    /// Whether a frozen image waits to be written.
-    pub(crate) fn is_frozen(&self) -> bool {
-        self.frozen_segments.is_some()
-    }
-
-    /// Segments of the frozen image; 0 when there is none.
-    pub(crate) fn frozen_segments(&self) -> u32 {
-        self.frozen_segments.unwrap_or(0)
-    }
-
-    /// Takes the barrier: what is dirty becomes the frozen image. Costs O(segments) plus the blocks that
-    /// the page file wants folded. The previous image must have been taken (`end_frozen`).
-    pub(crate) fn freeze(&mut self) {
-        assert!(self.frozen_segments.is_none(), "the previous frozen image was neither written nor thawed");
-        std::mem::swap(&mut self.dirty, &mut self.frozen);
-        for (page, mask) in std::mem::take(&mut self.fold.blocks) {
-            if let Some(word) = self.frozen.get_mut(page as usize) {
-                *word |= mask;
-            }
-        }
-        for segment in 0..self.dirty_blocks.len() {
-            let changed = std::mem::take(&mut self.dirty_blocks[segment]);
-            let limit = SEGMENT_BLOCKS / REWRITE_SHARE;
-            let whole = changed > limit || self.delta_blocks[segment] > limit;
-            self.rewrite[segment] = whole;
-            if whole {
-                let first = segment * SEGMENT_PAGES;
-                self.frozen[first..first + SEGMENT_PAGES].fill(u64::MAX);
-            }
-        }
-        self.frozen_segments = Some(self.dirty_blocks.len() as u32);
-        self.changed = false;
-    }
-
-    /// Gives the frozen image up: what was not yet taken counts as changed again.
-    pub(crate) fn thaw(&mut self) {
-        if self.frozen_segments.take().is_none() {
-            return;
-        }
-        for page in 0..self.frozen.len() {
-            let back = self.frozen[page] & !self.dirty[page];
-            self.dirty_blocks[page / SEGMENT_PAGES] += back.count_ones();
-            self.dirty[page] |= back;
-            self.frozen[page] = 0;
-        }
-        self.changed = true;
-        self.clear_aside();
-    }
-
-    /// Whether the frozen image writes `segment` whole.
-    pub(crate) fn is_rewritten(&self, segment: usize) -> bool {
-        self.rewrite[segment]
-    }
-
-    /// Blocks of `page` that belong to the frozen image and were not taken yet.
-    pub(crate) fn frozen_mask(&self, page: usize) -> u64 {
-        self.frozen[page]
-    }
-
-    /// Appends the barrier content of the frozen blocks of `page` to `out`, in order, and releases them.
-    pub(crate) fn take_frozen(&mut self, region: &Region, page: usize, out: &mut Vec<u8>) {
-        let mask = std::mem::take(&mut self.frozen[page]);
-        let aside = mask & self.dirty[page];
-        let base = page * PAGE_BYTES;
-        if mask == u64::MAX && aside == 0 {
-            out.extend_from_slice(region.bytes(base, PAGE_BYTES));
-            return;
-        }
-        let mut rest = mask;
-        while rest != 0 {
-            let block = rest.trailing_zeros();
-            rest &= rest - 1;
-            let bytes = if aside >> block & 1 == 1 { self.aside_block(page, block as u8) } else { None };
-            match bytes {
-                Some(bytes) => out.extend_from_slice(bytes),
-                None => out.extend_from_slice(region.block(base + block as usize * BLOCK_BYTES)),
-            }
         }
     }
 
@@ -202,33 +110,155 @@ impl BlockDirty {
         None
     }
 
-    /// Ends the frozen image after all of it was taken.
-    pub(crate) fn end_frozen(&mut self) {
-        debug_assert!(self.frozen.iter().all(|word| *word == 0), "a frozen block was not taken");
-        self.frozen_segments = None;
-        self.clear_aside();
-    }
-
     fn clear_aside(&mut self) {
         if !self.aside.is_empty() {
             self.aside.clear();
             self.aside_head.fill(0);
         }
     }
+}
+
+impl BlockDirty {
+    /// Makes room for one more segment, clean.
+    pub(crate) fn add_segment(&mut self) {
+        let pages = self.dirty.len() + SEGMENT_PAGES;
+        self.dirty.resize(pages, 0);
+        self.image.frozen.resize(pages, 0);
+        self.image.aside_head.resize(pages, 0);
+        self.image.dirty_blocks.push(0);
+        self.image.delta_blocks.push(0);
+        self.image.rewrite.push(false);
+    }
+
+    /// Borrows the words for a loop of stores.
+    #[inline(always)]
+    pub(crate) fn words(&mut self) -> DirtyWords<'_> {
+        DirtyWords { dirty: &mut self.dirty, image: &mut self.image }
+    }
+
+    /// Notes a coming store to the blocks of `mask` in `page`. To be called before the store.
+    #[inline(always)]
+    pub(crate) fn mark(&mut self, region: &Region, page: usize, mask: u64) {
+        if self.dirty[page] & mask != mask {
+            self.image.mark_first(&mut self.dirty, region.read(), page, mask);
+        }
+    }
+
+    /// Forgets that a page changed; for a page that was freed.
+    pub(crate) fn forget(&mut self, page: usize) {
+        self.image.dirty_blocks[page / SEGMENT_PAGES] -= self.dirty[page].count_ones();
+        // A frozen block that was copied aside must still be found there, and that is told by its
+        // dirty bit, so those bits stay.
+        self.dirty[page] &= self.image.frozen[page];
+        self.image.dirty_blocks[page / SEGMENT_PAGES] += self.dirty[page].count_ones();
+        self.image.changed = true;
+    }
+
+    /// Whether anything changed since the last freeze.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.image.changed
+    }
+
+    /// Whether a frozen image waits to be written.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.image.frozen_segments.is_some()
+    }
+
+    /// Segments of the frozen image; 0 when there is none.
+    pub(crate) fn frozen_segments(&self) -> u32 {
+        self.image.frozen_segments.unwrap_or(0)
+    }
+
+    /// Takes the barrier: what is dirty becomes the frozen image. Costs O(segments) plus the blocks that
+    /// the page file wants folded. The previous image must have been taken (`end_frozen`).
+    pub(crate) fn freeze(&mut self) {
+        assert!(self.image.frozen_segments.is_none(), "the previous frozen image was neither written nor thawed");
+        std::mem::swap(&mut self.dirty, &mut self.image.frozen);
+        for (page, mask) in std::mem::take(&mut self.image.fold.blocks) {
+            if let Some(word) = self.image.frozen.get_mut(page as usize) {
+                *word |= mask;
+            }
+        }
+        for segment in 0..self.image.dirty_blocks.len() {
+            let changed = std::mem::take(&mut self.image.dirty_blocks[segment]);
+            let limit = SEGMENT_BLOCKS / REWRITE_SHARE;
+            let whole = changed > limit || self.image.delta_blocks[segment] > limit;
+            self.image.rewrite[segment] = whole;
+            if whole {
+                let first = segment * SEGMENT_PAGES;
+                self.image.frozen[first..first + SEGMENT_PAGES].fill(u64::MAX);
+            }
+        }
+        self.image.frozen_segments = Some(self.image.dirty_blocks.len() as u32);
+        self.image.changed = false;
+    }
+
+    /// Gives the frozen image up: what was not yet taken counts as changed again.
+    pub(crate) fn thaw(&mut self) {
+        if self.image.frozen_segments.take().is_none() {
+            return;
+        }
+        for page in 0..self.image.frozen.len() {
+            let back = self.image.frozen[page] & !self.dirty[page];
+            self.image.dirty_blocks[page / SEGMENT_PAGES] += back.count_ones();
+            self.dirty[page] |= back;
+            self.image.frozen[page] = 0;
+        }
+        self.image.changed = true;
+        self.image.clear_aside();
+    }
+
+    /// Whether the frozen image writes `segment` whole.
+    pub(crate) fn is_rewritten(&self, segment: usize) -> bool {
+        self.image.rewrite[segment]
+    }
+
+    /// Blocks of `page` that belong to the frozen image and were not taken yet.
+    pub(crate) fn frozen_mask(&self, page: usize) -> u64 {
+        self.image.frozen[page]
+    }
+
+    /// Appends the barrier content of the frozen blocks of `page` to `out`, in order, and releases them.
+    pub(crate) fn take_frozen(&mut self, region: &Region, page: usize, out: &mut Vec<u8>) {
+        let mask = std::mem::take(&mut self.image.frozen[page]);
+        let aside = mask & self.dirty[page];
+        let base = page * PAGE_BYTES;
+        if mask == u64::MAX && aside == 0 {
+            out.extend_from_slice(region.bytes(base, PAGE_BYTES));
+            return;
+        }
+        let mut rest = mask;
+        while rest != 0 {
+            let block = rest.trailing_zeros();
+            rest &= rest - 1;
+            let bytes = if aside >> block & 1 == 1 { self.image.aside_block(page, block as u8) } else { None };
+            match bytes {
+                Some(bytes) => out.extend_from_slice(bytes),
+                None => out.extend_from_slice(region.block(base + block as usize * BLOCK_BYTES)),
+            }
+        }
+    }
+
+    /// Ends the frozen image after all of it was taken.
+    pub(crate) fn end_frozen(&mut self) {
+        debug_assert!(self.image.frozen.iter().all(|word| *word == 0), "a frozen block was not taken");
+        self.image.frozen_segments = None;
+        self.image.clear_aside();
+    }
 
     /// Bytes held aside for the frozen image.
     pub(crate) fn aside_bytes(&self) -> usize {
-        self.aside.len() * ASIDE_CHUNK * std::mem::size_of::<AsideBlock>()
+        self.image.aside.len() * ASIDE_CHUNK * std::mem::size_of::<AsideBlock>()
     }
 
     /// Told by the page file: how many blocks of `segment` stand in deltas of the last image.
     pub(crate) fn set_delta_blocks(&mut self, segment: usize, blocks: u32) {
-        self.delta_blocks[segment] = blocks;
+        self.image.delta_blocks[segment] = blocks;
     }
 
     /// Told by the page file: blocks to write with the next image though they may not change.
     pub(crate) fn request_fold(&mut self, blocks: Vec<(u32, u64)>) {
-        self.fold.blocks = blocks;
+        self.image.fold.blocks = blocks;
     }
 
     /// The mutant "forget a dirty block": drops the newest dirty mark, for tests that must notice it.
@@ -238,7 +268,7 @@ impl BlockDirty {
             if self.dirty[page] != 0 {
                 let bit = 1u64 << (63 - self.dirty[page].leading_zeros());
                 self.dirty[page] &= !bit;
-                self.dirty_blocks[page / SEGMENT_PAGES] -= 1;
+                self.image.dirty_blocks[page / SEGMENT_PAGES] -= 1;
                 return true;
             }
         }

@@ -1,8 +1,9 @@
 //! The fast path into the values of one table, for folds column by column.
 
+use super::block_dirty::{BlockDirty, DirtyWords};
 use super::entry::EntryLayout;
 use super::page::Pages;
-use super::segment::PAGE_BYTES;
+use super::segment::{PAGE_BYTES, RegionView};
 use super::table::Slot;
 
 /// Mutable access to the values of one table; one branch per store for dirty tracking.
@@ -10,17 +11,22 @@ use super::table::Slot;
 /// With `TRACK = false` stores escape the next checkpoint; only for measuring what tracking costs
 /// (the arena then refuses to freeze).
 pub struct Folder<'a, const TRACK: bool = true> {
-    pub(crate) pages: &'a mut Pages,
-    pub(crate) layout: EntryLayout,
+    memory: RegionView<'a>,
+    dirty: DirtyWords<'a>,
+    layout: EntryLayout,
 }
 
-impl<const TRACK: bool> Folder<'_, TRACK> {
+impl<'a, const TRACK: bool> Folder<'a, TRACK> {
+    pub(crate) fn new(pages: &'a mut Pages, layout: EntryLayout) -> Self {
+        Self { memory: pages.region.view(), dirty: BlockDirty::words(&mut pages.blocks), layout }
+    }
+
     /// The value at a slot of this table, to store into.
     #[inline(always)]
     pub fn value_mut(&mut self, slot: Slot) -> &mut [u8] {
         let offset = slot.offset() + self.layout.value_at;
         self.mark(offset);
-        self.pages.region.bytes_mut(offset, self.layout.value_len)
+        self.memory.bytes_mut(offset, self.layout.value_len)
     }
 
     /// `N` bytes at `at` of the value, to store into. Panics when they do not lie in the value.
@@ -29,20 +35,20 @@ impl<const TRACK: bool> Folder<'_, TRACK> {
         assert!(at + N <= self.layout.value_len, "a field behind the end of the value");
         let offset = slot.offset() + self.layout.value_at;
         self.mark(offset);
-        self.pages.region.array_mut::<N>(offset + at)
+        self.memory.array_mut::<N>(offset + at)
     }
 
     /// The value at a slot.
     #[inline(always)]
     pub fn value(&self, slot: Slot) -> &[u8] {
-        self.pages.region.bytes(slot.offset() + self.layout.value_at, self.layout.value_len)
+        self.memory.bytes(slot.offset() + self.layout.value_at, self.layout.value_len)
     }
 
     /// Brings the values of coming stores near.
     #[inline]
     pub fn prefetch(&self, slots: &[Slot]) {
         for slot in slots {
-            self.pages.region.prefetch(slot.offset() + self.layout.value_at);
+            self.memory.prefetch(slot.offset() + self.layout.value_at);
         }
     }
 
@@ -50,7 +56,7 @@ impl<const TRACK: bool> Folder<'_, TRACK> {
     fn mark(&mut self, offset: usize) {
         if TRACK {
             let mask = self.layout.value_blocks << (offset % PAGE_BYTES / 64);
-            self.pages.blocks.mark(&self.pages.region, offset / PAGE_BYTES, mask);
+            self.dirty.mark(&self.memory, offset / PAGE_BYTES, mask);
         }
     }
 }

@@ -177,6 +177,12 @@ impl Pages {
         self.region.bytes_mut(offset, len)
     }
 
+    /// Notes a coming store to a value at `offset`, whose blocks are `blocks` shifted to its first.
+    #[inline(always)]
+    pub(crate) fn mark_value(&mut self, offset: usize, blocks: u64) {
+        self.blocks.mark(&self.region, offset / PAGE_BYTES, blocks << (offset % PAGE_BYTES / 64));
+    }
+
     /// Hands out one zeroed page. The caller's table is in the descriptor.
     pub(crate) fn allocate(&mut self, descriptor: Descriptor) -> Result<u32, ArenaError> {
         self.check_limit(1)?;

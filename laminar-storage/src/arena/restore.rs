@@ -9,7 +9,7 @@ use super::error::ArenaError;
 use super::index::{CHUNK_SLOTS, CHUNKS, Index, matches, order, passed_on, slot_in, tag};
 use super::page::{ARENA_MAGIC, ARENA_VERSION, PageKind};
 use super::record::{RECORD_BYTES, RECORDS_PER_PAGE, TableRecord};
-use super::segment::{BLOCK_BYTES, PAGE_BYTES, SEGMENT_BYTES};
+use super::segment::{BLOCK_BYTES, PAGE_BYTES, SEGMENT_BYTES, prefetch};
 use super::store::{Arena, ArenaOptions};
 use super::table::Table;
 
@@ -43,7 +43,7 @@ impl RestoredArena {
         self.check_header()?;
         self.arena.pages.adopt_descriptors()?;
         let owned = self.pages_by_owner()?;
-        let mut seen = vec![[0u64; PAGE_BYTES / SLOT_BYTES / 64]; self.arena.pages.page_count()];
+        let mut seen = self.slab_pages();
         for (number, owned) in owned.into_iter().enumerate() {
             let record = self.record(number)?;
             let Some(shape) = record.shape else {
@@ -64,6 +64,17 @@ impl RestoredArena {
             self.arena.tables.push(Some(table));
         }
         Ok(self.arena)
+    }
+
+    /// What the check of the index needs to know of each page, together in one line.
+    fn slab_pages(&self) -> Vec<SlabPage> {
+        let pages = &self.arena.pages;
+        let slab = |page: usize| {
+            let found = pages.descriptor(page).filter(|found| found.kind == PageKind::Slab);
+            let owner = found.filter(|_| !super::page::is_map_page(page)).map_or(NO_TABLE, |found| found.table);
+            SlabPage { owner, seen: [0; PAGE_BYTES / SLOT_BYTES / 64] }
+        };
+        (0..pages.page_count()).map(slab).collect()
     }
 
     fn damaged(&self, page: u32, what: &'static str) -> ArenaError {
@@ -147,7 +158,7 @@ impl RestoredArena {
         record: TableRecord,
         layout: EntryLayout,
         owned: Vec<u32>,
-        seen: &mut [SlotBits],
+        seen: &mut [SlabPage],
     ) -> Result<Table, ArenaError> {
         let pages = &self.arena.pages;
         let mut buckets = Vec::new();
@@ -194,7 +205,7 @@ impl RestoredArena {
         for page in slabs.into_iter().rev() {
             for at in (0..layout.per_page()).rev() {
                 let unit = at * layout.stride / SLOT_BYTES;
-                if seen[page as usize][unit / 64] >> (unit % 64) & 1 == 0 {
+                if seen[page as usize].seen[unit / 64] >> (unit % 64) & 1 == 0 {
                     table.free.push((page as usize * PAGE_BYTES / SLOT_BYTES + unit) as u32);
                 }
             }
@@ -203,14 +214,21 @@ impl RestoredArena {
     }
 }
 
-type SlotBits = [u64; PAGE_BYTES / SLOT_BYTES / 64];
+const NO_TABLE: u32 = u32::MAX;
+
+/// A page as the check sees it: whose entries it holds, and which of them the index named.
+#[repr(align(64))]
+struct SlabPage {
+    owner: u32,
+    seen: [u64; PAGE_BYTES / SLOT_BYTES / 64],
+}
 
 /// Checks every entry that a bucket names; returns how many.
 fn check_bucket(
     image: &RestoredArena,
     table: &Table,
     (page, depth, prefix): (u32, u8, u64),
-    seen: &mut [SlotBits],
+    seen: &mut [SlabPage],
 ) -> Result<u64, ArenaError> {
     let pages = &image.arena.pages;
     let mut slots = [(0u32, 0u8, 0u8); CHUNKS * CHUNK_SLOTS];
@@ -223,6 +241,9 @@ fn check_bucket(
             used &= used - 1;
             let slot = slot_in(bytes, index);
             pages.region.prefetch(slot as usize * SLOT_BYTES);
+            if let Some(page) = seen.get(slot as usize * SLOT_BYTES / PAGE_BYTES) {
+                prefetch(page);
+            }
             slots[count] = (slot, bytes[index], chunk as u8);
             count += 1;
         }
@@ -230,17 +251,16 @@ fn check_bucket(
     for (slot, have_tag, chunk) in &slots[..count] {
         let offset = *slot as usize * SLOT_BYTES;
         let (home, at) = (offset / PAGE_BYTES, offset % PAGE_BYTES);
-        let slab = home < pages.page_count()
-            && !super::page::is_map_page(home)
-            && pages.descriptor(home).is_some_and(|d| d.kind == PageKind::Slab && d.table == table.number);
-        if !slab || at % table.layout.stride != 0 || at / table.layout.stride >= table.layout.per_page() {
+        let slab = seen.get_mut(home).filter(|page| page.owner == table.number);
+        let fits = at % table.layout.stride == 0 && at / table.layout.stride < table.layout.per_page();
+        let Some(slab) = slab.filter(|_| fits) else {
             return Err(image.damaged(page, "the index names a slot that is no entry"));
-        }
+        };
         let (word, bit) = (at / SLOT_BYTES / 64, 1u64 << (at / SLOT_BYTES % 64));
-        if seen[home][word] & bit != 0 {
+        if slab.seen[word] & bit != 0 {
             return Err(image.damaged(page, "two places of the index name one slot"));
         }
-        seen[home][word] |= bit;
+        slab.seen[word] |= bit;
         let hash = pages.region.u64_at(offset);
         let in_bucket = depth == 0 || order(hash) >> (64 - depth) == prefix;
         if !in_bucket || tag(hash) != *have_tag || !reachable(table, pages, hash, *chunk) {

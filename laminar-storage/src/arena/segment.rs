@@ -5,6 +5,8 @@
 //! Invariant: bytes `0..committed` are mapped readable and writable, were zero when first opened,
 //! and belong to this region alone; nothing outside them is ever touched.
 
+use std::marker::PhantomData;
+use std::ops::Deref;
 use std::ptr::NonNull;
 
 /// The unit of dirty tracking and of a delta; one cache line.
@@ -19,17 +21,34 @@ pub const SEGMENT_PAGES: usize = SEGMENT_BYTES / PAGE_BYTES;
 /// Segments below this index stay on small pages, so that an idle arena costs a few of them.
 const HUGE_FROM_SEGMENT: usize = 4;
 
-/// A reserved range of addresses, readable and writable up to `committed`.
-pub(crate) struct Region {
+/// The readable and writable part of a region. Only this file makes one, inside an owner or a borrow of it.
+pub(crate) struct Span {
     base: NonNull<u8>,
-    mapping: NonNull<libc::c_void>,
-    mapping_bytes: usize,
-    reserved: usize,
     committed: usize,
 }
 
-// SAFETY: the region owns its mapping exclusively (no other pointer to it exists outside `self`),
-// and all access goes through `&self`/`&mut self`; moving it to another thread moves that ownership.
+/// A reserved range of addresses, readable and writable up to `committed`.
+pub(crate) struct Region {
+    span: Span,
+    mapping: NonNull<libc::c_void>,
+    mapping_bytes: usize,
+    reserved: usize,
+}
+
+/// A region borrowed for a loop of stores: by value, so that its two words stay in registers.
+pub(crate) struct RegionView<'a> {
+    span: Span,
+    region: PhantomData<&'a mut Region>,
+}
+
+/// A region borrowed for reading, by value.
+pub(crate) struct RegionRead<'a> {
+    span: Span,
+    region: PhantomData<&'a Region>,
+}
+
+// SAFETY: the region owns its mapping exclusively (no other pointer to it exists outside `self` and its
+// borrows), and all access goes through `&self`/`&mut self`; moving it to another thread moves that ownership.
 unsafe impl Send for Region {}
 
 impl Region {
@@ -63,34 +82,98 @@ impl Region {
             // `base..base + reserved` lies inside it; a successful mmap is never null here.
             let (base, mapping) =
                 unsafe { (NonNull::new_unchecked(start.cast::<u8>().add(skip)), NonNull::new_unchecked(start)) };
-            return Ok(Self { base, mapping, mapping_bytes, reserved, committed: 0 });
+            return Ok(Self { span: Span { base, committed: 0 }, mapping, mapping_bytes, reserved });
         }
     }
 
     /// Opens the next segment, zeroed; `false` when the reserved range is used up.
     pub(crate) fn commit_segment(&mut self, sparse: bool) -> std::io::Result<bool> {
-        if self.committed + SEGMENT_BYTES > self.reserved {
+        if self.span.committed + SEGMENT_BYTES > self.reserved {
             return Ok(false);
         }
         // SAFETY: the range lies inside the mapping (checked above) and nothing refers to it yet.
         let failed = unsafe {
-            let at = self.base.as_ptr().add(self.committed).cast();
+            let at = self.span.base.as_ptr().add(self.span.committed).cast();
             libc::mprotect(at, SEGMENT_BYTES, libc::PROT_READ | libc::PROT_WRITE) != 0
         };
         if failed {
             return Err(std::io::Error::last_os_error());
         }
-        if !sparse && self.committed >= HUGE_FROM_SEGMENT * SEGMENT_BYTES {
+        if !sparse && self.span.committed >= HUGE_FROM_SEGMENT * SEGMENT_BYTES {
             // SAFETY: as above; advice only, its failure changes nothing.
             unsafe {
-                let at = self.base.as_ptr().add(self.committed).cast();
+                let at = self.span.base.as_ptr().add(self.span.committed).cast();
                 libc::madvise(at, SEGMENT_BYTES, libc::MADV_HUGEPAGE);
             }
         }
-        self.committed += SEGMENT_BYTES;
+        self.span.committed += SEGMENT_BYTES;
         Ok(true)
     }
 
+    /// The bytes at `offset`, to store into. Panics as [`Span::bytes`] does.
+    #[inline(always)]
+    pub(crate) fn bytes_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
+        self.span.bytes_mut(offset, len)
+    }
+
+    /// Borrows the region for a loop of stores.
+    #[inline(always)]
+    pub(crate) fn view(&mut self) -> RegionView<'_> {
+        RegionView { span: Span { ..self.span }, region: PhantomData }
+    }
+
+    /// Borrows the region for reading.
+    #[inline(always)]
+    pub(crate) fn read(&self) -> RegionRead<'_> {
+        RegionRead { span: Span { ..self.span }, region: PhantomData }
+    }
+}
+
+impl RegionView<'_> {
+    /// The bytes at `offset`, to store into. Panics as [`Span::bytes`] does.
+    #[inline(always)]
+    pub(crate) fn bytes_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
+        self.span.bytes_mut(offset, len)
+    }
+
+    /// `N` bytes at `offset`, to store into. Panics as [`Span::bytes`] does.
+    #[inline(always)]
+    pub(crate) fn array_mut<const N: usize>(&mut self, offset: usize) -> &mut [u8; N] {
+        self.span.array_mut(offset)
+    }
+
+    /// Borrows the region for reading.
+    #[inline(always)]
+    pub(crate) fn read(&self) -> RegionRead<'_> {
+        RegionRead { span: Span { ..self.span }, region: PhantomData }
+    }
+}
+
+impl Deref for Region {
+    type Target = Span;
+    #[inline(always)]
+    fn deref(&self) -> &Span {
+        &self.span
+    }
+}
+
+impl Deref for RegionView<'_> {
+    type Target = Span;
+    #[inline(always)]
+    fn deref(&self) -> &Span {
+        &self.span
+    }
+}
+
+impl Deref for RegionRead<'_> {
+    type Target = Span;
+    #[inline(always)]
+    fn deref(&self) -> &Span {
+        &self.span
+    }
+}
+
+impl Span {
     /// The bytes at `offset`. Panics outside the committed range: an offset comes only from this arena.
     #[inline(always)]
     pub(crate) fn bytes(&self, offset: usize, len: usize) -> &[u8] {
@@ -99,17 +182,15 @@ impl Region {
         unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(offset), len) }
     }
 
-    /// The bytes at `offset`, to store into. Panics as [`Self::bytes`] does.
     #[inline(always)]
-    pub(crate) fn bytes_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
+    fn bytes_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
         self.check(offset, len);
         // SAFETY: in bounds of initialised memory by `check`; `&mut self` excludes every other access.
         unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(offset), len) }
     }
 
-    /// `N` bytes at `offset`, to store into.
     #[inline(always)]
-    pub(crate) fn array_mut<const N: usize>(&mut self, offset: usize) -> &mut [u8; N] {
+    fn array_mut<const N: usize>(&mut self, offset: usize) -> &mut [u8; N] {
         self.check(offset, N);
         // SAFETY: in bounds by `check`; an array of bytes has alignment 1; `&mut self` excludes every other access.
         unsafe { &mut *self.base.as_ptr().add(offset).cast::<[u8; N]>() }
@@ -142,14 +223,7 @@ impl Region {
     /// Asks the processor to bring the line at `offset` near; any offset is harmless.
     #[inline(always)]
     pub(crate) fn prefetch(&self, offset: usize) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch never faults, whatever the address; `wrapping_add` makes no claim on it.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(self.base.as_ptr().wrapping_add(offset).cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = offset;
+        prefetch(self.base.as_ptr().wrapping_add(offset));
     }
 
     #[inline(always)]
@@ -159,6 +233,19 @@ impl Region {
             "arena offset outside its committed segments: a slot or blob reference of another arena"
         );
     }
+}
+
+/// Asks the processor to bring a line near. Any address is harmless.
+#[inline(always)]
+pub(crate) fn prefetch<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults and changes no memory, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
 
 /// Which of the first 16 bytes of a block equal `byte`, lowest bit first.

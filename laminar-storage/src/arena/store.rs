@@ -237,8 +237,10 @@ impl Arena {
     /// The value at a slot, to store into; counts as changed.
     #[inline]
     pub fn value_mut(&mut self, id: TableId, slot: Slot) -> &mut [u8] {
-        let layout = self.table(id).layout;
-        self.pages.write(slot.offset() + layout.value_at, layout.value_len)
+        let layout = &self.table(id).layout;
+        let (offset, len, blocks) = (slot.offset() + layout.value_at, layout.value_len, layout.value_blocks);
+        self.pages.mark_value(offset, blocks);
+        self.pages.region.bytes_mut(offset, len)
     }
 
     /// The fast path into the values of a table.
@@ -248,7 +250,7 @@ impl Arena {
     #[inline]
     pub fn fold(&mut self, id: TableId) -> Result<Folder<'_>, ArenaError> {
         let layout = self.known(id)?.layout;
-        Ok(Folder { pages: &mut self.pages, layout })
+        Ok(Folder::new(&mut self.pages, layout))
     }
 
     /// As [`Arena::fold`] but without dirty tracking: for measuring only, the arena can no longer be frozen.
@@ -258,7 +260,7 @@ impl Arena {
     pub fn fold_untracked(&mut self, id: TableId) -> Result<Folder<'_, false>, ArenaError> {
         let layout = self.known(id)?.layout;
         self.untracked = true;
-        Ok(Folder { pages: &mut self.pages, layout })
+        Ok(Folder::new(&mut self.pages, layout))
     }
 
     /// Brings entries near that will be read soon.

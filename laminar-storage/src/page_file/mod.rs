@@ -19,6 +19,8 @@ mod slot;
 mod write;
 
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod tests;
 
 pub use file::PageFile;

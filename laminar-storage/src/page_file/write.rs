@@ -56,13 +56,13 @@ impl PageFile {
     /// `Order` between `finish` and its mark; `LogFailed` after a failed write.
     pub fn write_step(&mut self, arena: &mut Arena, disk: &mut dyn Disk, budget_bytes: usize) -> Result<WriteStep> {
         self.check_usable()?;
+        if !arena.is_frozen() {
+            return Ok(WriteStep::Done);
+        }
         if !matches!(self.stage, Stage::Open) {
             return Err(StorageError::Order {
                 detail: "an arena was written while its image was being finished".into(),
             });
-        }
-        if !arena.is_frozen() {
-            return Ok(WriteStep::Done);
         }
         let id = arena.id();
         let end = arena.pages.blocks.frozen_segments() as usize * SEGMENT_PAGES;

@@ -1,0 +1,361 @@
+//! Random operations against the heap twin: any schedule of stores, barriers, steps, give-ups, crashes and drops leaves
+//! the arena equal to the twin, and a load equal to the twin as it was at the mark's barrier.
+
+use super::*;
+use crate::arena::heap::HeapArena;
+use crate::arena::{Arena, ArenaOptions, KeyBatch, ScanCursor, TableKey, TableShape};
+use crate::disk::{Disk, Schedule, SimDisk, SimMachine};
+use crate::ids::{ObjectId, OperatorId, ShardId};
+use proptest::prelude::*;
+use std::path::Path;
+
+const PATH: &str = "d/shard-2.pages";
+const SHARD: ShardId = ShardId(2);
+const OPTIONS: ArenaOptions = ArenaOptions::new(ObjectId(77));
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// Upserts a run of keys in one batch and stores a value to each.
+    Store {
+        part: u8,
+        from: u16,
+        count: u16,
+        value: u8,
+    },
+    Remove {
+        part: u8,
+        from: u16,
+        count: u16,
+    },
+    Drop {
+        part: u8,
+    },
+    /// Barrier, unless one is open.
+    Freeze,
+    /// Steps of the open image.
+    Write {
+        steps: u8,
+        budget: u32,
+    },
+    /// Drives the open image to its mark.
+    Finish,
+    /// Gives the open image up.
+    Abandon,
+    /// Loads from the newest mark after a power cut.
+    Crash {
+        seed: u64,
+    },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let part = 0..4u8;
+    prop_oneof![
+        6 => (part.clone(), 0..3000u16, 1..900u16, any::<u8>())
+            .prop_map(|(part, from, count, value)| Op::Store { part, from, count, value }),
+        2 => (part.clone(), 0..3000u16, 1..900u16).prop_map(|(part, from, count)| Op::Remove { part, from, count }),
+        1 => part.prop_map(|part| Op::Drop { part }),
+        3 => Just(Op::Freeze),
+        3 => (1..12u8, 1..400_000u32).prop_map(|(steps, budget)| Op::Write { steps, budget }),
+        3 => Just(Op::Finish),
+        1 => Just(Op::Abandon),
+        1 => any::<u64>().prop_map(|seed| Op::Crash { seed }),
+    ]
+}
+
+fn shape(part: u8) -> TableShape {
+    match part % 4 {
+        0 => TableShape::fixed(4, 8),
+        1 => TableShape::variable(100),
+        2 => TableShape::variable(0),
+        _ => TableShape::fixed(4, 600),
+    }
+}
+
+fn table_key(part: u8) -> TableKey {
+    TableKey { operator: OperatorId(9), part: i64::from(part) - 2 }
+}
+
+/// Keys of variable tables are of very different lengths, so that blobs of several classes are used.
+fn key(part: u8, number: u16) -> Vec<u8> {
+    let fixed = u32::from(number).to_be_bytes();
+    if part.is_multiple_of(3) { fixed.to_vec() } else { fixed.repeat(1 + number as usize % 40) }
+}
+
+fn hash(key: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(key)
+}
+
+/// The world under test and its twin.
+struct World {
+    machine: SimMachine,
+    disk: SimDisk,
+    file: PageFile,
+    arena: Arena,
+    twin: HeapArena,
+    /// The twin at the open barrier.
+    frozen: Option<HeapArena>,
+    marks: Vec<(PageFileMark, HeapArena)>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let machine = SimMachine::new(seed);
+        machine.set_schedule(Schedule::Shuffled);
+        let mut disk = machine.disk();
+        disk.create_dir(Path::new("d")).unwrap();
+        let mut blocking = crate::disk::Blocking::new(&mut disk);
+        blocking.sync_dir(Path::new("")).unwrap();
+        let file = PageFile::create(&mut disk, Path::new(PATH), SHARD).unwrap();
+        let (arena, twin) = (Arena::new(OPTIONS).unwrap(), HeapArena::new());
+        Self { machine, disk, file, arena, twin, frozen: None, marks: Vec::new() }
+    }
+
+    fn pump(&mut self) {
+        let mut arrived = Vec::new();
+        self.disk.wait();
+        self.disk.completions(&mut arrived);
+        for completion in &arrived {
+            assert!(self.file.complete(completion).unwrap());
+        }
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match *op {
+            Op::Store { part, from, count, value } => self.store(part, from..from + count, value),
+            Op::Remove { part, from, count } => self.remove(part, from..from + count),
+            Op::Drop { part } => {
+                let tables = self.arena.tables(OperatorId(9));
+                if let Some((_, table)) = tables.iter().find(|(at, _)| *at == table_key(part).part) {
+                    self.arena.drop_table(*table).unwrap();
+                }
+                assert_eq!(
+                    self.twin.drop_table(table_key(part)),
+                    self.arena.tables(OperatorId(9)).len() < tables.len()
+                );
+            }
+            Op::Freeze => {
+                if self.frozen.is_none() {
+                    self.arena.freeze();
+                    self.frozen = Some(self.twin.clone());
+                }
+            }
+            Op::Write { steps, budget } => {
+                for _ in 0..steps {
+                    self.file.write_step(&mut self.arena, &mut self.disk, budget as usize).unwrap();
+                    self.pump();
+                }
+            }
+            Op::Finish => self.finish(),
+            Op::Abandon => {
+                self.file.abandon(&mut self.arena);
+                self.frozen = None;
+            }
+            Op::Crash { seed } => self.crash(seed),
+        }
+    }
+
+    fn store(&mut self, part: u8, numbers: std::ops::Range<u16>, value: u8) {
+        let table = self.arena.open_table(table_key(part), shape(part)).unwrap();
+        self.twin.open_table(table_key(part), shape(part).value_len as usize);
+        let keys: Vec<Vec<u8>> = numbers.map(|number| key(part, number)).collect();
+        let hashes: Vec<u64> = keys.iter().map(|key| hash(key)).collect();
+        let mut offsets = vec![0];
+        let mut bytes = Vec::new();
+        for key in &keys {
+            bytes.extend_from_slice(key);
+            offsets.push(bytes.len() as i32);
+        }
+        let batch = KeyBatch::Variable { offsets: &offsets, bytes: &bytes };
+        let (mut slots, mut inserted) = (Vec::new(), Vec::new());
+        self.arena.upsert_batch(table, &hashes, batch, &mut slots, &mut inserted).unwrap();
+        let mut folder = self.arena.fold(table).unwrap();
+        let mut created = Vec::new();
+        for (row, key) in keys.iter().enumerate() {
+            if self.twin.upsert(table_key(part), hashes[row], key).unwrap() {
+                created.push(row as u32);
+            }
+            let twin = self.twin.value_mut(table_key(part), hashes[row], key).unwrap();
+            let own = folder.value_mut(slots[row]);
+            assert_eq!(own, twin);
+            for cells in [own, twin] {
+                if let Some(last) = cells.last_mut() {
+                    *last = last.wrapping_add(value);
+                }
+                if let Some(first) = cells.first_mut() {
+                    *first = value;
+                }
+            }
+        }
+        assert_eq!(inserted, created);
+    }
+
+    fn remove(&mut self, part: u8, numbers: std::ops::Range<u16>) {
+        let tables = self.arena.tables(OperatorId(9));
+        let Some((_, table)) = tables.iter().find(|(at, _)| *at == table_key(part).part) else { return };
+        for number in numbers {
+            let key = key(part, number);
+            let removed = self.arena.remove(*table, hash(&key), &key);
+            assert_eq!(removed, self.twin.remove(table_key(part), hash(&key), &key));
+        }
+    }
+
+    fn finish(&mut self) {
+        let Some(frozen) = self.frozen.take() else { return };
+        while self.file.write_step(&mut self.arena, &mut self.disk, 100_000).unwrap() != WriteStep::Done {
+            self.pump();
+        }
+        let mark = loop {
+            if let Finish::Done(mark) = self.file.finish(&mut self.disk).unwrap() {
+                break mark;
+            }
+            self.pump();
+        };
+        let mark = PageFileMark::decode(&mark.encode()).unwrap();
+        self.marks.push((mark, frozen));
+        if self.marks.len() > 2 {
+            self.marks.remove(0);
+        }
+        let kept: Vec<_> = self.marks.iter().map(|kept| kept.0).collect();
+        self.file.retain_only(&kept);
+    }
+
+    fn crash(&mut self, seed: u64) {
+        self.machine = self.machine.crash(seed);
+        self.machine.set_schedule(Schedule::Shuffled);
+        self.disk = self.machine.disk();
+        self.frozen = None;
+        let kept: Vec<_> = self.marks.iter().map(|kept| kept.0).collect();
+        let Some((_, twin)) = self.marks.last() else {
+            *self = Self::new(seed);
+            return;
+        };
+        self.twin = twin.clone();
+        let (file, mut arenas) = PageFile::load(&mut self.disk, Path::new(PATH), SHARD, &kept, |_| OPTIONS).unwrap();
+        self.file = file;
+        self.arena = arenas.pop().unwrap();
+        compare(&self.arena, &self.twin);
+    }
+}
+
+/// Every table, every row, in the same order, found by key as well as by scan.
+fn compare(arena: &Arena, twin: &HeapArena) {
+    let tables = arena.all_tables();
+    assert_eq!(tables.iter().map(|(key, _)| *key).collect::<Vec<_>>(), twin.tables());
+    for (name, table) in tables {
+        let mut rows = Vec::new();
+        let mut cursor = Some(ScanCursor::default());
+        while let Some(at) = cursor {
+            cursor = arena.scan(table, at, 333, |hash, key, value| rows.push((hash, key.to_vec(), value.to_vec())));
+        }
+        rows.sort_by_key(|(hash, key, _)| (hash.rotate_left(12), key.clone()));
+        assert!(rows == twin.rows(name), "table {name:?} differs from its twin");
+        assert_eq!(arena.len(table) as usize, rows.len());
+        for (hash, key, value) in rows {
+            let slot = arena.get(table, hash, &key).unwrap();
+            assert_eq!(arena.value(table, slot), value);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #[test]
+    fn any_schedule_leaves_arena_and_image_equal_to_the_twin(seed in any::<u64>(), ops in prop::collection::vec(op(), 1..60)) {
+        let mut world = World::new(seed);
+        for op in &ops {
+            world.apply(op);
+        }
+        compare(&world.arena, &world.twin);
+        world.apply(&Op::Freeze);
+        world.apply(&Op::Finish);
+        world.apply(&Op::Crash { seed });
+    }
+}
+
+/// Checkpoint, one more store, a second checkpoint with the power cut instead of disk operation `cut`.
+fn cut_run(cut: Option<u64>) -> (SimMachine, Vec<(PageFileMark, u8)>) {
+    let machine = SimMachine::new(5);
+    let mut disk = machine.disk();
+    disk.create_dir(Path::new("d")).unwrap();
+    crate::disk::Blocking::new(&mut disk).sync_dir(Path::new("")).unwrap();
+    let mut marks = Vec::new();
+    if let Some(cut) = cut {
+        machine.cut_power_at(cut);
+    }
+    let mut run = || -> crate::Result<()> {
+        let mut file = PageFile::create(&mut disk, Path::new(PATH), SHARD)?;
+        let mut arena = Arena::new(OPTIONS)?;
+        for round in 1..=20u8 {
+            let table = arena.open_table(table_key(0), shape(0))?;
+            // Rounds differ in extent, so that deltas, rewrites, merged deltas and reused space all occur.
+            for number in 0..if round.is_multiple_of(4) { 30_000 } else { u32::from(round) * 90 } {
+                let key = number.to_be_bytes();
+                let (slot, _) = arena.upsert(table, hash(&key), &key)?;
+                arena.value_mut(table, slot)[0] = round;
+            }
+            arena.freeze();
+            let mut arrived = Vec::new();
+            let mark = loop {
+                if file.write_step(&mut arena, &mut disk, 200_000)? == WriteStep::Done
+                    && let Finish::Done(mark) = file.finish(&mut disk)?
+                {
+                    break mark;
+                }
+                disk.wait();
+                disk.completions(&mut arrived);
+                for completion in arrived.drain(..) {
+                    file.complete(&completion)?;
+                }
+            };
+            marks.push((mark, round));
+            let newest = marks.len().saturating_sub(2);
+            file.retain_only(&marks[newest..].iter().map(|mark| mark.0).collect::<Vec<_>>());
+        }
+        Ok(())
+    };
+    let result = run();
+    assert_eq!(result.is_err(), cut.is_some());
+    (machine, marks)
+}
+
+#[test]
+fn after_a_power_cut_at_any_operation_both_retained_marks_load() {
+    let (machine, marks) = cut_run(None);
+    assert_eq!(marks.len(), 20);
+    let operations = machine.operations();
+    assert!(operations > 50, "{operations}");
+    for cut in 1..operations {
+        let (machine, marks) = cut_run(Some(cut));
+        for seed in [cut, cut + 1_000_000] {
+            let crashed = machine.crash(seed);
+            let newest = marks.len().saturating_sub(2);
+            for (mark, round) in &marks[newest..] {
+                let mut disk = crashed.disk();
+                let (_, arenas) = PageFile::load(&mut disk, Path::new(PATH), SHARD, &[*mark], |_| OPTIONS)
+                    .unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
+                let table = arenas[0].all_tables()[0].1;
+                let slot = arenas[0].get(table, hash(&[0; 4]), &[0; 4]).unwrap();
+                assert_eq!(arenas[0].value(table, slot)[0], *round, "cut at {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_mutant_that_forgets_a_dirty_block_is_caught() {
+    let mut caught = 0;
+    for seed in 0..8 {
+        let mut world = World::new(seed);
+        let (from, count) = (seed as u16 * 100, 700);
+        world.apply(&Op::Store { part: 0, from, count, value: 1 });
+        world.apply(&Op::Freeze);
+        world.apply(&Op::Finish);
+        world.apply(&Op::Store { part: 0, from, count: 50, value: 2 });
+        assert!(world.arena.pages.blocks.forget_one_dirty_block());
+        world.apply(&Op::Freeze);
+        world.apply(&Op::Finish);
+        let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.apply(&Op::Crash { seed })));
+        caught += u32::from(seen.is_err());
+    }
+    assert_eq!(caught, 8, "a forgotten block must differ from the twin or fail the load");
+}
