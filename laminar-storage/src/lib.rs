@@ -5,6 +5,8 @@
 //! disk through [`disk::Disk`], so the same code runs on a real and on a simulated disk.
 
 pub mod arena;
+#[cfg(test)]
+mod crash_tests;
 pub mod disk;
 mod error;
 pub mod ids;

@@ -267,13 +267,13 @@ impl Recovery {
         let mut starts = Vec::new();
         for mark in &marks {
             let owner = (mark.sink, mark.shard);
-            let kept = outbox::cut(disk, self.identity.directory, owner, mark.held_from, mark.position)?;
+            let kept = outbox::cut(disk, self.identity.directory, owner, mark.position)?;
             starts.push(OutboxStart { sink: mark.sink, shard: mark.shard, position: mark.position, kept });
         }
         let known = |owner: &(ObjectId, ShardId)| marks.iter().any(|mark| (mark.sink, mark.shard) == *owner);
         for owner in outbox::list(disk)?.into_keys().filter(|owner| !known(owner)) {
             let start = OutboxPosition(0);
-            outbox::cut(disk, self.identity.directory, owner, start, start)?;
+            outbox::cut(disk, self.identity.directory, owner, start)?;
         }
         self.outboxes = starts;
         Ok(Step::Wal)

@@ -21,7 +21,7 @@ pub(crate) use identity::{LogName, SegmentFile};
 pub use options::LogOptions;
 pub use reader::LogEnd;
 pub(crate) use reader::{LogReader, ReadFrom, Record};
-pub(crate) use walk::walk_headers;
+pub(crate) use walk::{first_position, walk_headers};
 pub(crate) use writer::{LogWriter, SyncPolicy};
 
 /// Bytes before each record's payload: length and tag.

@@ -177,9 +177,12 @@ impl LogReader {
 
     /// Takes the frame under the cursor if it is the expected one.
     fn take_frame(&mut self, disk: &mut dyn Disk) -> Result<bool> {
-        let Some(cursor) = self.cursor.as_mut() else { return Ok(false) };
         self.payload.clear();
         self.payload_at = 0;
+        if mutant::active(Mutant::CutValidTail) && self.is_last(disk)? {
+            return Ok(false);
+        }
+        let Some(cursor) = self.cursor.as_mut() else { return Ok(false) };
         let Found::Header(header) = cursor.peek(disk)? else { return Ok(false) };
         if header.position != self.expected {
             return Ok(false);
@@ -190,21 +193,23 @@ impl LogReader {
             self.payload.clear();
             return Ok(false);
         }
-        if mutant::active(Mutant::CutValidTail) && header.payload_bytes > 0 {
-            let after = cursor.offset() + header.frame_bytes();
-            let before = cursor.offset();
-            cursor.seek(after);
-            let last = matches!(cursor.peek(disk)?, Found::Nothing) && self.later.is_empty();
-            cursor.seek(before);
-            if last {
-                self.payload.clear();
-                return Ok(false);
-            }
-        }
         self.payload_start = header.position;
         self.expected = end;
         cursor.seek(cursor.offset() + header.frame_bytes());
         Ok(true)
+    }
+
+    /// For the planted defect: no frame follows the one under the cursor of a WAL.
+    fn is_last(&mut self, disk: &mut dyn Disk) -> Result<bool> {
+        let Some(cursor) = self.cursor.as_mut() else { return Ok(false) };
+        let Found::Header(header) = cursor.peek(disk)? else { return Ok(false) };
+        let here = cursor.offset();
+        cursor.seek(here + header.frame_bytes());
+        let last = matches!(cursor.peek(disk)?, Found::Nothing)
+            && self.later.is_empty()
+            && cursor.kind() == super::frame::FrameKind::Wal;
+        cursor.seek(here);
+        Ok(last && header.payload_bytes > 0)
     }
 
     /// Goes to the next segment if it continues exactly here.

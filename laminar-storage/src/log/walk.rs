@@ -31,6 +31,21 @@ pub(crate) fn walk_headers(
     walked
 }
 
+/// Position of a segment's first frame, if it begins with one.
+pub(crate) fn first_position(
+    disk: &mut dyn Disk,
+    directory: DirectoryId,
+    segment: &SegmentFile,
+) -> Result<Option<u64>> {
+    let cursor = SegmentCursor::open(disk, segment.clone(), segment.log.id(directory))?;
+    let found = cursor.peek(disk);
+    cursor.close(disk);
+    Ok(match found? {
+        Found::Header(header) => Some(header.position),
+        Found::Nothing => None,
+    })
+}
+
 fn walk(disk: &mut dyn Disk, cursor: &mut SegmentCursor, to: u64) -> Result<Option<Walk>> {
     let mut walk: Option<Walk> = None;
     while let Found::Header(header) = cursor.peek(disk)? {

@@ -231,7 +231,7 @@ impl LogWriter {
         if !self.unsynced.contains(&file) {
             self.unsynced.push(file);
         }
-        if mutant::active(Mutant::AcknowledgeEarly) {
+        if self.policy == SyncPolicy::EveryGroup && mutant::active(Mutant::AcknowledgeEarly) {
             self.durable = end;
         }
         self.phase = Phase::Writing { ticket, end };

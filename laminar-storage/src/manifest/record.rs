@@ -74,8 +74,6 @@ pub struct OutboxMark {
     pub sink: ObjectId,
     /// The shard.
     pub shard: ShardId,
-    /// The target may still need frames from here on.
-    pub held_from: OutboxPosition,
     /// Frames up to here belong to this checkpoint.
     pub position: OutboxPosition,
 }

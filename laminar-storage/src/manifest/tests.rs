@@ -33,12 +33,7 @@ fn draft(n: u64) -> CheckpointDraft {
             epoch: Epoch { incarnation: Incarnation(1), number: n as u32 },
             cursors: vec![Cursor { split: "trades/0".to_owned(), position: n.to_le_bytes().to_vec() }],
             pages: vec![PageFileMark { shard: ShardId(0), bytes: vec![n as u8; 20] }],
-            outboxes: vec![OutboxMark {
-                sink: ObjectId(7),
-                shard: ShardId(0),
-                held_from: OutboxPosition(0),
-                position: OutboxPosition(n * 10),
-            }],
+            outboxes: vec![OutboxMark { sink: ObjectId(7), shard: ShardId(0), position: OutboxPosition(n * 10) }],
         }],
         wal: vec![WalMark { log, end: None, floor: Lsn(n * 100), shards: vec![(ShardId(1), Lsn(n * 100 + 5))] }],
         sinks: Vec::new(),
@@ -234,7 +229,7 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
     let marks = prop::collection::vec(mark, 0..4);
     let pages = prop::collection::vec((any::<u16>(), prop::collection::vec(any::<u8>(), 0..40)), 0..4);
     let cursors = prop::collection::vec((text(), prop::collection::vec(any::<u8>(), 0..20)), 0..4);
-    let outboxes = prop::collection::vec(any::<(u64, u16, u64, u64)>(), 0..4);
+    let outboxes = prop::collection::vec(any::<(u64, u16, u64)>(), 0..4);
     let islands = prop::collection::vec((any::<u64>(), any::<u64>(), cursors, pages, outboxes), 0..4);
     (any::<u64>(), any::<u32>(), any::<u64>(), prop::collection::vec(any::<u64>(), 0..3), islands, marks).prop_map(
         |(number, incarnation, catalog_version, retained, islands, marks)| Checkpoint {
@@ -256,10 +251,9 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
                             .collect(),
                         outboxes: outboxes
                             .into_iter()
-                            .map(|(sink, shard, held, position)| OutboxMark {
+                            .map(|(sink, shard, position)| OutboxMark {
                                 sink: ObjectId(sink),
                                 shard: ShardId(shard),
-                                held_from: OutboxPosition(held),
                                 position: OutboxPosition(position),
                             })
                             .collect(),
@@ -325,8 +319,8 @@ fn record_bytes_are_frozen() {
 const FROZEN_CHECKPOINT: &str = "\
     0403000000000000000100000000000000000000000100000002000000000000000400000001000000010000000000000001\
     0000000100000001000000080000007472616465732f30080000000100000000000000010000000000140000000101010101\
-    010101010101010101010101010101010000000700000000000000000000000000000000000a000000000000000100000001\
-    0000000000006400000000000000010000000100690000000000000000000000";
+    01010101010101010101010101010101000000070000000000000000000a0000000000000001000000010000000000006400\
+    000000000000010000000100690000000000000000000000";
 const FROZEN_CATALOG_CHANGE: &str = "\
     03010000000500000000000000080000006f626a6563745f350426000000435245415445204d4154455249414c495a454420\
     5649455720762041532053454c4543542031020000007b7d0100000000000000010000000400000000000000";

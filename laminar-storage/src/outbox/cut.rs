@@ -1,7 +1,7 @@
 //! Recovery of an outbox: keeps what the manifest covers, removes what came after it.
 //!
-//! Invariant: afterwards the kept segments are contiguous, begin at or before the position that the
-//! target may still need, and end exactly at the manifest's position.
+//! Invariant: nothing at or behind the manifest's position is left to be read; nothing before it is
+//! touched.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::disk::{Blocking, Disk, DiskOp};
 use crate::error::{Result, StorageError};
 use crate::ids::{Incarnation, ObjectId, OutboxPosition, ShardId};
-use crate::log::{DirectoryId, LogName, SegmentFile, walk_headers};
+use crate::log::{DirectoryId, LogName, SegmentFile, first_position, walk_headers};
 
 /// A segment of a former incarnation that still holds frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,45 +56,55 @@ pub(super) fn segments_of(disk: &mut dyn Disk, owner: (ObjectId, ShardId)) -> Re
     Ok(found)
 }
 
-/// Cuts one outbox to the manifest's position `to`; frames from `held_from` on must be there. Blocks.
+/// Cuts one outbox to the manifest's position `to`. Blocks. Whether all is there that the target
+/// still needs is known only with the target's marker; the reader checks it.
 ///
 /// # Errors
-/// [`StorageError::Rot`] when the range is not whole (nothing is removed then); the disk's.
+/// The disk's.
 pub fn cut(
     disk: &mut dyn Disk,
     directory: DirectoryId,
     owner: (ObjectId, ShardId),
-    held_from: OutboxPosition,
     to: OutboxPosition,
 ) -> Result<Vec<KeptSegment>> {
-    let mut kept: Vec<(KeptSegment, u64)> = Vec::new();
+    let mut kept: Vec<KeptSegment> = Vec::new();
+    let mut tails = Vec::new();
     let mut superfluous = Vec::new();
-    let mut need = to.0;
+    let mut next = to;
     for file in segments_of(disk, owner)?.into_iter().rev() {
-        let walked = walk_headers(disk, directory, &file, to.0)?;
-        match walked {
-            Some(walk) if walk.first < need && walk.end == need => {
-                need = walk.first;
-                let (first, end) = (OutboxPosition(walk.first), OutboxPosition(walk.end));
-                kept.push((KeptSegment { first, end, file }, walk.end_offset));
+        let first = first_position(disk, directory, &file)?.map(OutboxPosition);
+        match first {
+            // Behind the cut, or never written.
+            Some(first) if first >= to => superfluous.push(file),
+            None if kept.is_empty() => superfluous.push(file),
+            _ => {
+                let walked = walk_headers(disk, directory, &file, to.0)?;
+                if let Some(walk) = walked.filter(|walk| walk.end == to.0) {
+                    tails.push((file.clone(), walk.end_offset));
+                }
+                // A damaged beginning is kept as it is: the reader refuses it if it is needed.
+                let first = first.unwrap_or(next).min(next);
+                kept.push(KeptSegment { first, end: next, file });
+                next = first;
             }
-            _ => superfluous.push(file),
         }
     }
-    if need > held_from.0 && to > held_from {
-        return Err(StorageError::Rot {
-            file: format!("outbox of sink {}, shard {}", owner.0, owner.1),
-            offset: 0,
-            detail: format!("frames from position {held_from} to {to} were durable, found only from {need}"),
-        });
-    }
     kept.reverse();
-    remove_tail(disk, &kept, &superfluous)?;
-    Ok(kept.into_iter().map(|(segment, _)| segment).collect())
+    remove_tail(disk, &tails, &superfluous)?;
+    Ok(kept)
 }
 
-fn remove_tail(disk: &mut dyn Disk, kept: &[(KeptSegment, u64)], superfluous: &[SegmentFile]) -> Result<()> {
-    for (segment, end_offset) in kept {
+/// Removes all files of an outbox whose sink was dropped. Blocks.
+///
+/// # Errors
+/// The disk's.
+pub fn remove(disk: &mut dyn Disk, owner: (ObjectId, ShardId)) -> Result<()> {
+    let all = segments_of(disk, owner)?;
+    remove_tail(disk, &[], &all)
+}
+
+fn remove_tail(disk: &mut dyn Disk, tails: &[(SegmentFile, u64)], superfluous: &[SegmentFile]) -> Result<()> {
+    for (segment, end_offset) in tails {
         let file = disk.open(&segment.path()).map_err(StorageError::disk("open an outbox segment"))?;
         let cut = cut_file(disk, file, *end_offset);
         disk.close(file);

@@ -138,7 +138,7 @@ impl Outbox {
     /// Everything up to here survives a power cut.
     pub fn synced(&self) -> OutboxPosition {
         if mutant::active(Mutant::PublishBeforeOutboxSync) {
-            return OutboxPosition(self.log.appended());
+            return OutboxPosition(self.log.written());
         }
         OutboxPosition(self.log.durable())
     }
