@@ -11,6 +11,9 @@ need perl perl
 need pkg-config pkg-config
 need psql postgresql-client
 need python3 python3
+# For the real Kafka of the end-to-end tests (scripts/kafka.sh).
+need java default-jre-headless
+need mvn maven
 [ -e /usr/include/zlib.h ] || packages+=(zlib1g-dev)
 
 if [ ${#packages[@]} -gt 0 ]; then

@@ -5,6 +5,7 @@
 //! checkpoints, and an offset that is gone is an error, never a jump.
 
 mod acks;
+mod bootstrap;
 mod client;
 mod embedded;
 mod error;
@@ -19,6 +20,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 
+pub use bootstrap::Bootstrap;
 pub use embedded::EmbeddedBroker;
 pub use error::Trouble;
 pub use sink::{KafkaApplier, KafkaSinkFactory};

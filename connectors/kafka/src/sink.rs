@@ -19,6 +19,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::acks::{Ledger, Ticket};
+use crate::bootstrap::Bootstrap;
 use crate::client::ANSWER_TIMEOUT;
 use crate::error::Trouble;
 use crate::logging;
@@ -28,8 +29,17 @@ use crate::options::{self, SinkOptions, Stamp};
 const LOOK: Duration = Duration::from_millis(2);
 
 /// Makes Kafka sinks.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KafkaSinkFactory;
+#[derive(Clone, Default)]
+pub struct KafkaSinkFactory {
+    bootstrap: Bootstrap,
+}
+
+impl KafkaSinkFactory {
+    /// A factory whose sinks find their brokers so.
+    pub fn new(bootstrap: Bootstrap) -> Self {
+        Self { bootstrap }
+    }
+}
 
 impl SinkFactory for KafkaSinkFactory {
     fn name(&self) -> &'static str {
@@ -54,7 +64,9 @@ impl SinkFactory for KafkaSinkFactory {
 
     fn create(&self, spec: &SinkSpec) -> Result<Box<dyn Applier>, ConnectorError> {
         self.check(spec)?;
-        Ok(Box::new(KafkaApplier::new(SinkOptions::read(&spec.name, &spec.options)?)))
+        let given = SinkOptions::read(&spec.name, &spec.options)?;
+        let resolved = self.bootstrap.resolve(&given.servers, std::slice::from_ref(&given.topic), &spec.options)?;
+        Ok(Box::new(KafkaApplier::new(SinkOptions::read(&spec.name, &resolved)?)))
     }
 }
 

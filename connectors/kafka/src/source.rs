@@ -16,6 +16,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::bootstrap::Bootstrap;
 use crate::client::{ANSWER_TIMEOUT, ClientHandle, Health, NONE, SplitState};
 use crate::error::Trouble;
 use crate::options::{self, SourceOptions, Start};
@@ -38,8 +39,17 @@ static METADATA: LazyLock<Vec<(&'static str, DataType)>> = LazyLock::new(|| {
 });
 
 /// Makes Kafka sources.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KafkaSourceFactory;
+#[derive(Clone, Default)]
+pub struct KafkaSourceFactory {
+    bootstrap: Bootstrap,
+}
+
+impl KafkaSourceFactory {
+    /// A factory whose sources find their brokers so.
+    pub fn new(bootstrap: Bootstrap) -> Self {
+        Self { bootstrap }
+    }
+}
 
 impl SourceFactory for KafkaSourceFactory {
     fn name(&self) -> &'static str {
@@ -68,8 +78,9 @@ impl SourceFactory for KafkaSourceFactory {
     }
 
     fn create(&self, spec: &SourceSpec) -> Result<Box<dyn Source>, ConnectorError> {
-        let options = SourceOptions::read(&spec.name, &spec.options)?;
-        Ok(Box::new(KafkaSource::create(options)?))
+        let given = SourceOptions::read(&spec.name, &spec.options)?;
+        let resolved = self.bootstrap.resolve(&given.servers, &given.topics, &spec.options)?;
+        Ok(Box::new(KafkaSource::create(SourceOptions::read(&spec.name, &resolved)?)?))
     }
 }
 

@@ -8,7 +8,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::{Bell, Kept, PATIENCE, bell, numbers, options, produce, produce_padded, read, read_until};
 use crate::options::SourceOptions;
-use crate::{EmbeddedBroker, KafkaSource};
+use crate::{Bootstrap, EmbeddedBroker, KafkaSource};
 
 fn open(source: &mut KafkaSource, split: &str, from: StartFrom) -> (Box<dyn SplitReader>, std::sync::Arc<Bell>) {
     let (bell, wake) = bell();
@@ -210,4 +210,15 @@ fn two_hundred_thousand_records_of_four_partitions_arrive_once_in_order() {
         assert_eq!(payloads(&kept), numbers(0..50_000));
     }
     println!("200000 records in {:?}", began.elapsed());
+}
+
+#[test]
+fn the_word_embedded_stands_for_one_broker_of_the_process_where_it_is_allowed() {
+    let given = std::collections::BTreeMap::from([("brokers".to_string(), "embedded".to_string())]);
+    let refused = Bootstrap::real_only().resolve("embedded", &["t".into()], &given).unwrap_err();
+    assert!(refused.to_string().contains("[kafka]"), "{refused}");
+    let allowed = Bootstrap::or_embedded();
+    let first = allowed.resolve("embedded", &["t".into()], &given).unwrap();
+    assert_ne!(first["brokers"], "embedded");
+    assert_eq!(allowed.clone().resolve("embedded", &["t".into(), "u".into()], &given).unwrap(), first);
 }
