@@ -39,7 +39,7 @@ impl Bootstrap {
     pub fn check(&self, servers: &str) -> Result<(), Trouble> {
         if servers == EMBEDDED && self.slot.is_none() {
             return Err(Trouble::Option(
-                "option \"bootstrap.servers\" = embedded needs `embedded = true` under [kafka] in the configuration; or \
+                "option 'bootstrap.servers' = embedded needs `embedded = true` under [kafka] in the configuration; or \
                  give the address of a broker"
                     .into(),
             ));

@@ -13,7 +13,6 @@ mod logging;
 mod options;
 mod properties;
 mod queue;
-mod reading;
 mod sink;
 mod source;
 mod split;

@@ -1,98 +1,89 @@
 //! The options of Kafka sources and sinks, declared once, and the librdkafka settings they make.
+//!
+//! Invariant: names and kinds were resolved at CREATE; keys of the format beside the connector are
+//! passed over here.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use laminar_core::connector::options::{OptionKind, OptionSpec, Options};
+use laminar_connector_kit::{ConnectorError, ConnectorOptions, OptionSpec, Options};
 use rdkafka::ClientConfig;
 
 use crate::error::Trouble;
-use crate::properties;
-use crate::reading::{Given, duration, required, resolve};
+use crate::properties::{self, refuse_reserved};
 
-const fn spec(name: &'static str, aliases: &'static [&'static str], kind: OptionKind, doc: &'static str) -> OptionSpec {
-    OptionSpec { name, aliases, kind, default: None, required: false, secret: false, doc }
+#[derive(ConnectorOptions)]
+struct SourceDeclared {
+    /// Topic, or topics with commas between.
+    #[option(alias = "topics", alias = "kafka.topic")]
+    topic: String,
+    /// Brokers to ask first, host:port with commas between; or embedded, where [kafka] allows it.
+    #[option(
+        name = "bootstrap.servers",
+        alias = "properties.bootstrap.servers",
+        alias = "properties.bootstrap.server",
+        alias = "bootstrap_servers",
+        alias = "brokers"
+    )]
+    servers: String,
+    /// Where a source without a checkpoint begins.
+    #[option(
+        alias = "scan.startup.mode",
+        alias = "auto.offset.reset",
+        alias = "properties.auto.offset.reset",
+        alias = "start_offset",
+        choice = "earliest|latest|timestamp|earliest-offset|latest-offset",
+        default = "earliest"
+    )]
+    start: String,
+    /// With start = timestamp: milliseconds since 1970 UTC of the first record to read.
+    #[option(
+        name = "start.timestamp",
+        alias = "scan.startup.timestamp-millis",
+        alias = "scan.startup.timestamp.millis"
+    )]
+    start_timestamp: Option<i64>,
+    /// Group under which progress is told to the broker; without it laminardb-<source>.
+    #[option(name = "group.id", alias = "properties.group.id", alias = "group_id")]
+    group: Option<String>,
+    /// How often new partitions are looked for; 0 s = never.
+    #[option(
+        name = "partition.discovery.interval",
+        alias = "scan.topic-partition-discovery.interval",
+        default = "30 s"
+    )]
+    discovery: Duration,
 }
 
-const SERVERS: OptionSpec = OptionSpec {
-    required: true,
-    ..spec(
-        "bootstrap.servers",
-        &["properties.bootstrap.servers", "properties.bootstrap.server", "bootstrap_servers", "brokers"],
-        OptionKind::Text,
-        "Brokers to ask first, host:port with commas between.",
-    )
-};
+#[derive(ConnectorOptions)]
+struct SinkDeclared {
+    /// Topic that is written.
+    #[option(alias = "kafka.topic")]
+    topic: String,
+    /// Brokers to ask first, host:port with commas between; or embedded, where [kafka] allows it.
+    #[option(
+        name = "bootstrap.servers",
+        alias = "properties.bootstrap.servers",
+        alias = "properties.bootstrap.server",
+        alias = "bootstrap_servers",
+        alias = "brokers"
+    )]
+    servers: String,
+    /// Timestamp of the records: the time of writing, or the event time (which the topic's retention and limits then judge).
+    #[option(choice = "write|event", default = "write")]
+    timestamp: String,
+}
 
-const SECURITY: OptionSpec = spec(
-    "security.protocol",
-    &["properties.security.protocol"],
-    OptionKind::Text,
-    "plaintext, the only one that this build has.",
-);
+fn declared(own: &[OptionSpec], settings: &[OptionSpec]) -> Vec<OptionSpec> {
+    [own, properties::COMMON, settings, properties::RESERVED].concat()
+}
 
 /// What a source takes.
-pub static SOURCE: LazyLock<Vec<OptionSpec>> = LazyLock::new(|| {
-    let own = [
-        OptionSpec {
-            required: true,
-            ..spec("topic", &["topics", "kafka.topic"], OptionKind::Text, "Topic, or topics with commas between.")
-        },
-        SERVERS,
-        SECURITY,
-        OptionSpec {
-            default: Some("earliest"),
-            ..spec(
-                "start",
-                &["scan.startup.mode", "auto.offset.reset", "properties.auto.offset.reset", "start_offset"],
-                OptionKind::Choice(&["earliest", "latest", "timestamp", "earliest-offset", "latest-offset"]),
-                "Where a source without a checkpoint begins.",
-            )
-        },
-        spec(
-            "start.timestamp",
-            &["scan.startup.timestamp-millis", "scan.startup.timestamp.millis"],
-            OptionKind::Integer,
-            "With start = timestamp: milliseconds since 1970 UTC of the first record to read.",
-        ),
-        spec(
-            "group.id",
-            &["properties.group.id", "group_id"],
-            OptionKind::Text,
-            "Group under which progress is told to the broker; default laminardb-<source>.",
-        ),
-        OptionSpec {
-            default: Some("30 s"),
-            ..spec(
-                "partition.discovery.interval",
-                &["scan.topic-partition-discovery.interval"],
-                OptionKind::Duration,
-                "How often new partitions are looked for; 0 s = never.",
-            )
-        },
-    ];
-    own.into_iter().chain(properties::COMMON.iter().copied()).chain(properties::CONSUMER.iter().copied()).collect()
-});
+pub static SOURCE: LazyLock<Vec<OptionSpec>> =
+    LazyLock::new(|| declared(SourceDeclared::OPTIONS, properties::CONSUMER));
 
 /// What a sink takes.
-pub static SINK: LazyLock<Vec<OptionSpec>> = LazyLock::new(|| {
-    let own = [
-        OptionSpec { required: true, ..spec("topic", &["kafka.topic"], OptionKind::Text, "Topic that is written.") },
-        SERVERS,
-        SECURITY,
-        OptionSpec {
-            default: Some("write"),
-            ..spec(
-                "timestamp",
-                &[],
-                OptionKind::Choice(&["write", "event"]),
-                "Timestamp of the records: the time of writing, or the event time (which the topic's retention and \
-                 limits then judge).",
-            )
-        },
-    ];
-    own.into_iter().chain(properties::COMMON.iter().copied()).chain(properties::PRODUCER.iter().copied()).collect()
-});
+pub static SINK: LazyLock<Vec<OptionSpec>> = LazyLock::new(|| declared(SinkDeclared::OPTIONS, properties::PRODUCER));
 
 /// Where a source without a checkpoint begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,18 +138,18 @@ impl SourceOptions {
     ///
     /// # Errors
     /// An option is unknown, missing, wrong or refused.
-    pub fn read(source: &str, options: &Options) -> Result<Self, Trouble> {
-        let given = resolve(&SOURCE, options)?;
-        let topics: Vec<String> = required(&given, "topic")?.split(',').map(|t| t.trim().to_string()).collect();
+    pub fn read(source: &str, options: &Options) -> Result<Self, ConnectorError> {
+        refuse_all_reserved(options)?;
+        let SourceDeclared { topic, servers, start, start_timestamp, group, discovery } =
+            SourceDeclared::from_options(options)?;
+        let topics: Vec<String> = topic.split(',').map(|t| t.trim().to_string()).collect();
         for topic in &topics {
             check_topic(topic)?;
         }
-        let servers = required(&given, "bootstrap.servers")?.to_string();
-        let start = start(&given)?;
-        let discovery = duration(&given, "partition.discovery.interval")?.unwrap_or(Duration::from_secs(30));
+        let start = start_of(&start, start_timestamp)?;
         let mut config = base(&servers, &format!("laminardb-{source}"));
         config
-            .set("group.id", given.get("group.id").cloned().unwrap_or_else(|| format!("laminardb-{source}")))
+            .set("group.id", group.unwrap_or_else(|| format!("laminardb-{source}")))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
@@ -170,7 +161,7 @@ impl SourceOptions {
             .set("fetch.queue.backoff.ms", "5")
             // The bound of what one partition holds ahead.
             .set("queued.max.messages.kbytes", "16384");
-        pass_on(&given, properties::CONSUMER, &mut config);
+        pass_on(options, properties::CONSUMER, &mut config);
         Ok(Self { topics, servers, start, discovery: (!discovery.is_zero()).then_some(discovery), config })
     }
 }
@@ -180,15 +171,12 @@ impl SinkOptions {
     ///
     /// # Errors
     /// An option is unknown, missing, wrong or refused.
-    pub fn read(sink: &str, options: &Options) -> Result<Self, Trouble> {
-        let given = resolve(&SINK, options)?;
-        let topic = required(&given, "topic")?.trim().to_string();
+    pub fn read(sink: &str, options: &Options) -> Result<Self, ConnectorError> {
+        refuse_all_reserved(options)?;
+        let SinkDeclared { topic, servers, timestamp } = SinkDeclared::from_options(options)?;
+        let topic = topic.trim().to_string();
         check_topic(&topic)?;
-        let servers = required(&given, "bootstrap.servers")?.to_string();
-        let stamp = match given.get("timestamp").map(String::as_str) {
-            Some("event") => Stamp::Event,
-            _ => Stamp::Write,
-        };
+        let stamp = if timestamp == "event" { Stamp::Event } else { Stamp::Write };
         let mut config = base(&servers, &format!("laminardb-{sink}"));
         config
             .set("enable.idempotence", "true")
@@ -198,7 +186,7 @@ impl SinkOptions {
             .set("queue.buffering.max.messages", "100000")
             .set("queue.buffering.max.kbytes", "65536")
             .set("message.timeout.ms", "120000");
-        pass_on(&given, properties::PRODUCER, &mut config);
+        pass_on(options, properties::PRODUCER, &mut config);
         Ok(Self { topic, servers, stamp, config })
     }
 }
@@ -216,33 +204,28 @@ fn base(servers: &str, client: &str) -> ClientConfig {
     config
 }
 
-fn pass_on(given: &Given, own: &[OptionSpec], config: &mut ClientConfig) {
+fn pass_on(options: &Options, own: &[OptionSpec], config: &mut ClientConfig) {
     for setting in properties::COMMON.iter().chain(own) {
-        if let Some(value) = given.get(setting.name) {
-            config.set(setting.name, value);
+        let mut names = std::iter::once(setting.name).chain(setting.aliases.iter().copied());
+        if let Some(value) = names.find_map(|name| options.get(name)) {
+            config.set(setting.name, value.trim());
         }
     }
 }
 
-fn start(given: &Given) -> Result<Start, Trouble> {
-    let timestamp = given.get("start.timestamp");
-    let mode = given.get("start").map_or("earliest", String::as_str);
+fn refuse_all_reserved(options: &Options) -> Result<(), Trouble> {
+    options.iter().try_for_each(|(key, value)| refuse_reserved(key, value))
+}
+
+fn start_of(mode: &str, timestamp: Option<i64>) -> Result<Start, Trouble> {
     match (mode, timestamp) {
-        ("timestamp", Some(text)) => text.trim().parse().map(Start::Timestamp).map_err(|_| {
-            Trouble::Option(format!(
-                "option \"start.timestamp\": \"{text}\" is not a number of milliseconds since 1970"
-            ))
-        }),
-        ("timestamp", None) => Err(Trouble::Option(
-            "option \"start\" = timestamp needs \"start.timestamp\" (milliseconds since 1970)".into(),
-        )),
-        (_, Some(_)) => Err(Trouble::Option("option \"start.timestamp\" needs \"start\" = timestamp".into())),
+        ("timestamp", Some(at)) => Ok(Start::Timestamp(at)),
+        ("timestamp", None) => {
+            Err(Trouble::Option("option 'start' = timestamp needs 'start.timestamp' (milliseconds since 1970)".into()))
+        }
+        (_, Some(_)) => Err(Trouble::Option("option 'start.timestamp' needs 'start' = timestamp".into())),
         ("latest" | "latest-offset", None) => Ok(Start::Latest),
-        ("earliest" | "earliest-offset", None) => Ok(Start::Earliest),
-        (other, None) => Err(Trouble::Option(format!(
-            "option \"start\": \"{other}\" is not one of earliest, latest, timestamp; progress is kept in checkpoints, \
-             not in the group"
-        ))),
+        (_, None) => Ok(Start::Earliest),
     }
 }
 
@@ -250,7 +233,7 @@ fn check_topic(topic: &str) -> Result<(), Trouble> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal) || topic == "." || topic == ".." {
         return Err(Trouble::Option(format!(
-            "option \"topic\": \"{topic}\" is not a topic name (1 to 249 letters, digits, dots, dashes, underscores)"
+            "option 'topic': '{topic}' is not a topic name (1 to 249 letters, digits, dots, dashes, underscores)"
         )));
     }
     Ok(())

@@ -65,6 +65,43 @@ settings! { PRODUCER:
     "queue.buffering.max.kbytes" Integer "Kibibytes waiting for the broker at most.";
 }
 
+/// Known keys that are refused with their reason, so that they are not merely "unknown".
+pub const RESERVED: &[OptionSpec] = &[
+    reserved("security.protocol", &["properties.security.protocol"]),
+    reserved("ssl.*", &[]),
+    reserved("properties.ssl.*", &[]),
+    reserved("sasl.*", &[]),
+    reserved("properties.sasl.*", &[]),
+    reserved("enable.auto.commit", &["properties.enable.auto.commit"]),
+    reserved("enable.auto.offset.store", &["properties.enable.auto.offset.store"]),
+    reserved("auto.commit.interval.ms", &["properties.auto.commit.interval.ms"]),
+    reserved("partition.assignment.strategy", &["properties.partition.assignment.strategy"]),
+    reserved("group.protocol", &["properties.group.protocol"]),
+    reserved("group.instance.id", &["properties.group.instance.id"]),
+    reserved("session.timeout.ms", &["properties.session.timeout.ms"]),
+    reserved("heartbeat.interval.ms", &["properties.heartbeat.interval.ms"]),
+    reserved("max.poll.interval.ms", &["properties.max.poll.interval.ms"]),
+    reserved("enable.idempotence", &["properties.enable.idempotence"]),
+    reserved("acks", &["properties.acks", "request.required.acks"]),
+    reserved("retries", &["properties.retries"]),
+    reserved("max.in.flight.requests.per.connection", &["properties.max.in.flight.requests.per.connection"]),
+    reserved("transactional.id", &["properties.transactional.id"]),
+    reserved("plugin.library.paths", &["properties.plugin.library.paths"]),
+];
+
+const fn reserved(name: &'static str, aliases: &'static [&'static str]) -> OptionSpec {
+    OptionSpec {
+        name,
+        aliases,
+        kind: OptionKind::Text,
+        default: None,
+        required: false,
+        // Some hold passwords.
+        secret: true,
+        doc: "Not taken; the refusal says why.",
+    }
+}
+
 /// Refuses what this build cannot do or what is ours to decide, each with its reason.
 ///
 /// # Errors
@@ -100,5 +137,5 @@ pub fn refuse_reserved(key: &str, value: &str) -> Result<(), Trouble> {
         "plugin.library.paths" => "it loads code into the server",
         _ => return Ok(()),
     };
-    Err(Trouble::Option(format!("option \"{key}\" is refused: {why}")))
+    Err(Trouble::Option(format!("option '{key}' is refused: {why}")))
 }

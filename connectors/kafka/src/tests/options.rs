@@ -1,19 +1,23 @@
 //! Claims about the options.
 
-use crate::options::{SinkOptions, SourceOptions, Start};
+use laminar_connector_kit::resolve;
+
+use crate::options::{SOURCE, SinkOptions, SourceOptions, Start};
 
 fn source(more: &[(&str, &str)]) -> Result<SourceOptions, String> {
-    let mut options = std::collections::BTreeMap::new();
+    let mut given = std::collections::BTreeMap::new();
     for (key, value) in [("topic", "trades"), ("bootstrap.servers", "localhost:1")].iter().chain(more) {
-        options.insert((*key).to_string(), (*value).to_string());
+        given.insert((*key).to_string(), (*value).to_string());
     }
-    SourceOptions::read("src", &options).map_err(|trouble| trouble.to_string())
+    // As at CREATE: the format's options are resolved together with ours.
+    let resolved = resolve("source \"src\"", &[&SOURCE], &given).map_err(|error| error.to_string())?;
+    SourceOptions::read("src", &resolved).map_err(|error| error.to_string())
 }
 
 #[test]
 fn an_unknown_option_is_refused_with_the_nearest_name() {
     let message = source(&[("group.di", "x")]).unwrap_err();
-    assert!(message.contains("\"group.di\"") && message.contains("did you mean \"group.id\"?"), "{message}");
+    assert!(message.contains("'group.di'") && message.contains("did you mean 'group.id'?"), "{message}");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use laminar_core::connector::{Applier, Fault, Frame, FrameRecord, Readiness, Source, SplitKey, StartFrom};
+use laminar_connector_kit::contract;
+use laminar_core::connector::{Applier, Fault, Frame, FrameRecord, Polled, Readiness, Source, SplitKey, StartFrom};
 use laminar_core::ids::{CheckpointNumber, ShardId};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
@@ -60,10 +61,8 @@ fn written(broker: &EmbeddedBroker, count: usize) -> BTreeMap<Vec<u8>, Vec<Vec<u
         let (bell, wake) = bell();
         let mut reader = source.open(&SplitKey(split.0), StartFrom::Beginning, wake).unwrap();
         let mut kept = super::Kept::default();
-        super::read_until(&mut *reader, &bell, &mut kept, |_, polled| {
-            polled == laminar_core::connector::Polled::Pending { caught_up: true }
-        })
-        .unwrap();
+        super::read_until(&mut *reader, &bell, &mut kept, |_, polled| polled == Polled::Pending { caught_up: true })
+            .unwrap();
         total += kept.0.len();
         for (_, key, value) in kept.0 {
             by_key.entry(key.unwrap()).or_default().push(value);
@@ -212,4 +211,21 @@ fn murmur2(key: &[u8]) -> u32 {
     hash ^= hash >> 13;
     hash = hash.wrapping_mul(M);
     (hash ^ (hash >> 15)) & 0x7fff_ffff
+}
+
+#[test]
+fn the_sink_keeps_the_contract_of_all_sinks() {
+    let broker = EmbeddedBroker::start().unwrap();
+    // One partition, so that the order of records without a key can be judged.
+    broker.create_topic("out", 1).unwrap();
+    contract::sink(&mut || Box::new(applier(&broker, &[])), &mut || {
+        let given = options(&broker, &[("topic", "out")]);
+        let mut source = KafkaSource::create(SourceOptions::read("check", &given).unwrap()).unwrap();
+        let (bell, wake) = bell();
+        let mut reader = source.open(&SplitKey("out/0".into()), StartFrom::Beginning, wake).unwrap();
+        let mut kept = super::Kept::default();
+        super::read_until(&mut *reader, &bell, &mut kept, |_, polled| polled == Polled::Pending { caught_up: true })
+            .unwrap();
+        Some(kept.0.into_iter().map(|(_, key, value)| (key, Some(value))).collect())
+    });
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use laminar_connector_kit::contract;
 use laminar_core::connector::{Fault, Polled, Position, Source, SplitKey, SplitReader, StartFrom};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -221,4 +222,12 @@ fn the_word_embedded_stands_for_one_broker_of_the_process_where_it_is_allowed() 
     let first = allowed.resolve("embedded", &["t".into()], &given).unwrap();
     assert_ne!(first["brokers"], "embedded");
     assert_eq!(allowed.clone().resolve("embedded", &["t".into(), "u".into()], &given).unwrap(), first);
+}
+
+#[test]
+fn the_source_keeps_the_contract_of_all_sources() {
+    let broker = broker(2);
+    produce(&broker, "t", 0, 0..40);
+    produce(&broker, "t", 1, 0..25);
+    contract::source(&mut || Box::new(source(&broker, &[])), &[40, 25], false);
 }
