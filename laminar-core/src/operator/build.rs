@@ -1,5 +1,6 @@
 //! From a node's spec to the operator that runs it.
 
+use super::aggregate::{self, AggregateParts};
 use super::checked::Checked;
 use super::filter::Filter;
 use super::port::{Operator, OperatorError};
@@ -48,7 +49,7 @@ fn build_bare(
     node: &NodeSpec,
     inputs: &[&StreamSchema],
     compiler: &dyn ExprCompiler,
-    _place: Place,
+    place: Place,
 ) -> Result<Box<dyn Operator>, OperatorError> {
     let output = node.output.columns.clone();
     let input = || match inputs {
@@ -65,7 +66,11 @@ fn build_bare(
         OperatorSpec::WindowAssign { window, lateness } => {
             Box::new(WindowAssign::new(node.id, window, *lateness, output, &input()?.columns)?)
         }
-        OperatorSpec::Aggregate { .. } | OperatorSpec::Materialize { .. } => {
+        OperatorSpec::Aggregate { keys, window, aggregates, emit, lateness } => {
+            let (window, emit, lateness) = (window.as_ref(), *emit, *lateness);
+            aggregate::build(node, &AggregateParts { keys, window, aggregates, emit, lateness }, input()?, place)?
+        }
+        OperatorSpec::Materialize { .. } => {
             return Err(OperatorError::new("LDB-3203", format!("operator {} is not in this build", node.id)));
         }
     })

@@ -4,9 +4,12 @@
 //! must survive a restart lies in the arena; after [`Operator::restore`] from the arena of a barrier the
 //! output goes on exactly as if there had been no restart.
 
+mod aggregate;
 mod build;
 mod checked;
 mod filter;
+#[cfg(test)]
+mod harness;
 mod metrics;
 mod port;
 mod project;
