@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::image::Image;
 use super::random::Random;
 
 /// The unit that a device writes whole or not at all.
@@ -12,8 +13,8 @@ pub(super) const SECTOR: usize = 512;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct SimFile {
-    pub(super) seen: Vec<u8>,
-    durable: Vec<u8>,
+    seen: Image,
+    durable: Image,
     history: BTreeMap<usize, Vec<[u8; SECTOR]>>,
     lengths: Vec<usize>,
     /// After a failed sync the kernel forgets which pages were dirty: later syncs report success
@@ -22,10 +23,18 @@ pub(super) struct SimFile {
 }
 
 impl SimFile {
+    pub(super) fn len(&self) -> usize {
+        self.seen.len()
+    }
+
+    pub(super) fn content(&self) -> Vec<u8> {
+        self.seen.to_bytes()
+    }
+
     pub(super) fn read_at(&self, offset: u64, into: &mut [u8]) -> usize {
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.seen.len());
         let count = into.len().min(self.seen.len() - start);
-        into[..count].copy_from_slice(&self.seen[start..start + count]);
+        self.seen.read(start, &mut into[..count]);
         count
     }
 
@@ -35,7 +44,7 @@ impl SimFile {
         }
         let end = offset + data.len();
         self.grow(end);
-        self.seen[offset..end].copy_from_slice(data);
+        self.seen.write(offset, data);
         self.remember(offset / SECTOR, (end - 1) / SECTOR);
     }
 
@@ -63,15 +72,14 @@ impl SimFile {
         if len == old {
             return;
         }
-        self.seen.resize(len, 0);
+        self.seen.resize(len);
         self.lengths.push(len);
         if len < old && len % SECTOR != 0 {
             self.remember(len / SECTOR, len / SECTOR);
         }
         if len < old {
             // What was cut away reads as zero when the file grows again, whatever was there before.
-            let sectors: Vec<usize> = (len.div_ceil(SECTOR)..old.div_ceil(SECTOR)).collect();
-            for sector in sectors {
+            for sector in len.div_ceil(SECTOR)..old.div_ceil(SECTOR) {
                 self.history.entry(sector).or_default().push([0; SECTOR]);
             }
         }
@@ -79,8 +87,11 @@ impl SimFile {
 
     fn remember(&mut self, first: usize, last: usize) {
         for sector in first..=last {
-            let image = sector_of(&self.seen, sector);
-            self.history.entry(sector).or_default().push(image);
+            let mut version = [0; SECTOR];
+            let start = (sector * SECTOR).min(self.seen.len());
+            let end = (start + SECTOR).min(self.seen.len());
+            self.seen.read(start, &mut version[..end - start]);
+            self.history.entry(sector).or_default().push(version);
         }
     }
 
@@ -88,14 +99,7 @@ impl SimFile {
         if self.sync_broken {
             return;
         }
-        self.durable.resize(self.seen.len(), 0);
-        for sector in self.history.keys() {
-            let start = sector * SECTOR;
-            if start < self.seen.len() {
-                let end = (start + SECTOR).min(self.seen.len());
-                self.durable[start..end].copy_from_slice(&self.seen[start..end]);
-            }
-        }
+        self.durable = self.seen.clone();
         self.history.clear();
         self.lengths.clear();
     }
@@ -109,7 +113,7 @@ impl SimFile {
         let pick = random.below(self.lengths.len() + 1);
         let len = if pick == 0 { self.durable.len() } else { self.lengths[pick - 1] };
         let mut content = self.durable.clone();
-        content.resize(len.max(content.len()), 0);
+        content.resize(len.max(content.len()));
         let habit = random.below(4);
         for (sector, versions) in &self.history {
             let choice = match habit {
@@ -122,22 +126,15 @@ impl SimFile {
                 continue;
             }
             let end = (start + SECTOR).min(content.len());
-            content[start..end].copy_from_slice(&versions[choice - 1][..end - start]);
+            content.write(start, &versions[choice - 1][..end - start]);
         }
-        content.resize(len, 0);
-        Self::settled(content)
+        content.resize(len);
+        Self { seen: content.clone(), durable: content, ..Self::default() }
     }
 
     /// A file whose content is durable.
-    pub(super) fn settled(content: Vec<u8>) -> Self {
+    pub(super) fn settled(content: &[u8]) -> Self {
+        let content = Image::from_bytes(content);
         Self { seen: content.clone(), durable: content, ..Self::default() }
     }
-}
-
-fn sector_of(content: &[u8], sector: usize) -> [u8; SECTOR] {
-    let mut image = [0; SECTOR];
-    let start = (sector * SECTOR).min(content.len());
-    let end = (start + SECTOR).min(content.len());
-    image[..end - start].copy_from_slice(&content[start..end]);
-    image
 }

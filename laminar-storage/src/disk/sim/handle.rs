@@ -68,7 +68,7 @@ impl Disk for SimDisk {
         let inode = self.inode(file)?;
         let world = self.world();
         world.alive()?;
-        Ok(world.files[inode].seen.len() as u64)
+        Ok(world.files[inode].len() as u64)
     }
 
     fn read_at(&mut self, file: FileId, offset: u64, into: &mut [u8]) -> DiskResult<usize> {

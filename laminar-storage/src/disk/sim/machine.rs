@@ -118,7 +118,7 @@ impl SimMachine {
     pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
         let world = self.world();
         match world.names.get(path) {
-            Some(Node::File(inode)) => Some(world.files[inode].seen.clone()),
+            Some(Node::File(inode)) => Some(world.files[inode].content()),
             _ => None,
         }
     }
@@ -127,7 +127,7 @@ impl SimMachine {
     pub fn overwrite(&self, path: &Path, content: Vec<u8>) -> bool {
         let mut world = self.world();
         let Some(Node::File(inode)) = world.names.get(path) else { return false };
-        world.files[inode] = SimFile::settled(content);
+        world.files[inode] = SimFile::settled(&content);
         true
     }
 

@@ -9,6 +9,7 @@
 mod crash;
 mod file;
 mod handle;
+mod image;
 mod machine;
 mod namespace;
 mod random;

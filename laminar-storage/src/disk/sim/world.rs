@@ -233,8 +233,8 @@ impl World {
     }
 
     fn reserve(&self, inode: Inode, end: u64, what: &'static str) -> DiskResult<()> {
-        let grown = end.saturating_sub(self.files[inode].seen.len() as u64);
-        let used: u64 = self.names.files().map(|(_, inode)| self.files[inode].seen.len() as u64).sum();
+        let grown = end.saturating_sub(self.files[inode].len() as u64);
+        let used: u64 = self.names.files().map(|(_, inode)| self.files[inode].len() as u64).sum();
         if grown > 0 && used + grown > self.capacity {
             return Err(DiskError {
                 kind: DiskErrorKind::NoSpace,

@@ -1,0 +1,68 @@
+//! A file's bytes in copy-on-write chunks, so that a copy of a machine costs little.
+//!
+//! Invariant: a missing chunk reads as zero, and so does everything behind the length.
+
+use std::sync::Arc;
+
+const CHUNK: usize = 4096;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Image {
+    chunks: Vec<Option<Arc<[u8; CHUNK]>>>,
+    len: usize,
+}
+
+impl Image {
+    pub(super) fn from_bytes(content: &[u8]) -> Self {
+        let mut image = Self::default();
+        image.resize(content.len());
+        image.write(0, content);
+        image
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut content = vec![0; self.len];
+        self.read(0, &mut content);
+        content
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Fills `into`; the range must lie inside.
+    pub(super) fn read(&self, offset: usize, into: &mut [u8]) {
+        let mut done = 0;
+        while done < into.len() {
+            let (chunk, at) = ((offset + done) / CHUNK, (offset + done) % CHUNK);
+            let count = (CHUNK - at).min(into.len() - done);
+            let part = &mut into[done..done + count];
+            match &self.chunks[chunk] {
+                Some(bytes) => part.copy_from_slice(&bytes[at..at + count]),
+                None => part.fill(0),
+            }
+            done += count;
+        }
+    }
+
+    /// Overwrites; the range must lie inside.
+    pub(super) fn write(&mut self, offset: usize, data: &[u8]) {
+        let mut done = 0;
+        while done < data.len() {
+            let (chunk, at) = ((offset + done) / CHUNK, (offset + done) % CHUNK);
+            let count = (CHUNK - at).min(data.len() - done);
+            let bytes = self.chunks[chunk].get_or_insert_with(|| Arc::new([0; CHUNK]));
+            Arc::make_mut(bytes)[at..at + count].copy_from_slice(&data[done..done + count]);
+            done += count;
+        }
+    }
+
+    pub(super) fn resize(&mut self, len: usize) {
+        let cut = self.len.min(len.next_multiple_of(CHUNK));
+        if len < cut {
+            self.write(len, &vec![0; cut - len]);
+        }
+        self.chunks.resize(len.div_ceil(CHUNK), None);
+        self.len = len;
+    }
+}
