@@ -3,4 +3,5 @@
 //! Invariant: the only crate that uses DataFusion; its API is boxed and non-generic, so that
 //! callers do not compile DataFusion's generics again.
 
+pub mod adhoc;
 pub mod expression;

@@ -1,0 +1,3 @@
+//! Ad-hoc queries.
+
+pub mod pg_catalog;

@@ -1,0 +1,24 @@
+//! `pg_catalog` and `information_schema`: what PostgreSQL's tools ask before they show anything.
+//!
+//! A [`Snapshot`] of the catalog becomes relations built on demand ([`Relations`]), functions
+//! ([`functions`]) and a rewriting of the idioms that DataFusion does not plan ([`rewrite`]).
+//! Not here: permissions (everyone may see everything until there are roles) and any state.
+//! Invariant: nothing here reads the live catalog; one query sees one snapshot.
+
+mod empty;
+mod function;
+mod information_schema;
+mod output_name;
+mod provider;
+mod relation;
+mod rewrite;
+mod snapshot;
+mod table;
+mod types;
+#[cfg(test)]
+mod tests;
+
+pub use function::functions;
+pub use provider::{Relations, System};
+pub use rewrite::rewrite;
+pub use snapshot::{Column, Relation, RelationKind, Setting, Snapshot};
