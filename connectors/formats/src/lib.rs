@@ -7,4 +7,4 @@ mod column;
 pub mod json;
 mod value;
 
-pub use json::JsonDecoderFactory;
+pub use json::{JsonDecoderFactory, JsonEncoderFactory};
