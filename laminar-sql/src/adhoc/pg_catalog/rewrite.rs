@@ -29,13 +29,19 @@ pub fn rewrite(query: &mut Query) -> bool {
     rewriter.system
 }
 
-fn reads_system(query: &Query) -> bool {
+/// Whether a query reads a system relation anywhere.
+pub fn reads_system(query: &Query) -> bool {
     let mut found = false;
     let _ = visit_relations(query, |name| {
         found |= is_system(name);
         ControlFlow::<()>::Continue(())
     });
     found
+}
+
+/// Whether a query reads any relation.
+pub fn has_relations(query: &Query) -> bool {
+    visit_relations(query, |_| ControlFlow::Break(())).is_break()
 }
 
 /// The lower-case parts of a name.
