@@ -262,7 +262,7 @@ impl BlockDirty {
     }
 
     /// The mutant "forget a dirty block": drops the newest dirty mark, for tests that must notice it.
-    #[cfg(any(test, feature = "mutants"))]
+    #[cfg(test)]
     pub(crate) fn forget_one_dirty_block(&mut self) -> bool {
         for page in (0..self.dirty.len()).rev() {
             if self.dirty[page] != 0 {

@@ -393,5 +393,5 @@ impl Arena {
 
 #[cold]
 fn stale_table() -> ! {
-    panic!("a table identifier was used after its table was dropped, or in another arena")
+    unreachable!("a table identifier was used after its table was dropped, or in another arena")
 }

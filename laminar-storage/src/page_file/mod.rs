@@ -19,8 +19,6 @@ mod slot;
 mod write;
 
 #[cfg(test)]
-mod differential;
-#[cfg(test)]
 mod tests;
 
 pub use file::PageFile;

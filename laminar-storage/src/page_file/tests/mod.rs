@@ -1,5 +1,8 @@
 //! Claims of the page file on the simulated disk.
 
+mod differential;
+mod vectors;
+
 use super::*;
 use crate::arena::{Arena, ArenaOptions, TableKey, TableShape};
 use crate::disk::{Disk, SimDisk, SimMachine};
