@@ -3,6 +3,7 @@
 use super::aggregate::{self, AggregateParts};
 use super::checked::Checked;
 use super::filter::Filter;
+use super::materialize::Materialize;
 use super::port::{Operator, OperatorError};
 use super::project::Project;
 use super::union::Pass;
@@ -70,8 +71,6 @@ fn build_bare(
             let (window, emit, lateness) = (window.as_ref(), *emit, *lateness);
             aggregate::build(node, &AggregateParts { keys, window, aggregates, emit, lateness }, input()?, place)?
         }
-        OperatorSpec::Materialize { .. } => {
-            return Err(OperatorError::new("LDB-3203", format!("operator {} is not in this build", node.id)));
-        }
+        OperatorSpec::Materialize { retention } => Box::new(Materialize::new(node.id, &node.output, *retention)?),
     })
 }

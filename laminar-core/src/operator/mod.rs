@@ -10,6 +10,7 @@ mod checked;
 mod filter;
 #[cfg(test)]
 mod harness;
+mod materialize;
 mod metrics;
 mod port;
 mod project;

@@ -6,7 +6,7 @@
 
 use arrow::array::RecordBatch;
 
-use crate::data::{Batch, DataError, EventTime, KeyError};
+use crate::data::{Batch, DataError, EventTime, KeyError, RowError};
 use crate::expr::CompileError;
 use crate::ids::{Epoch, OperatorId};
 use laminar_storage::arena::{Arena, ArenaError};
@@ -81,6 +81,12 @@ impl From<arrow::error::ArrowError> for OperatorError {
 impl From<KeyError> for OperatorError {
     fn from(error: KeyError) -> Self {
         Self::new("LDB-3101", error.to_string())
+    }
+}
+
+impl From<RowError> for OperatorError {
+    fn from(error: RowError) -> Self {
+        Self::new(error.code(), error.to_string())
     }
 }
 
@@ -185,6 +191,9 @@ pub trait Readable {
 
     /// Columns of the key by which [`Readable::get`] finds rows; none = a multiset.
     fn key(&self) -> Option<&[usize]>;
+
+    /// The hash of each row's place in the walk of [`Readable::scan`], for [`ReadCursor::has_passed`].
+    fn hashes(&mut self, rows: &RecordBatch) -> Vec<u64>;
 
     /// Copies rows as of an epoch (a pinned one, or the newest complete) in hash-prefix order of their keys, at least
     /// `max_rows` if there are as many; and where to go on, none at the end.

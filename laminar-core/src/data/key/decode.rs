@@ -17,7 +17,7 @@ impl KeyEncoder {
             Layout::Fixed { values, .. } => self.decode_fixed(keys, values),
             Layout::Text => {
                 let values = (0..keys.len()).map(|row| Some(keys.get(row)).filter(|key| *key != [0xFF]));
-                vec![variable(&self.columns[0].2, values)]
+                vec![variable_column(&self.columns[0].2, values)]
             }
             Layout::Mixed => self.decode_mixed(keys),
         }
@@ -56,7 +56,7 @@ impl KeyEncoder {
                     ordinal += 1;
                 }
                 KeyColumn::Variable => {
-                    columns.push(variable(data_type, (0..rows).map(|row| text_at(keys.get(row), cursors[row]))));
+                    columns.push(variable_column(data_type, (0..rows).map(|row| text_at(keys.get(row), cursors[row]))));
                     for (row, cursor) in cursors.iter_mut().enumerate() {
                         *cursor += 4 + text_at(keys.get(row), *cursor).map_or(0, <[u8]>::len);
                     }
@@ -88,7 +88,7 @@ fn nulls(rows: usize, is_null: impl Fn(usize) -> bool) -> Option<NullBuffer> {
 
 /// A text or binary column. Keys hold only what a column of that type held, so text is valid UTF-8;
 /// bytes that are not (damaged state) become replacement characters, never undefined behaviour.
-fn variable<'a>(data_type: &DataType, values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
+pub(crate) fn variable_column<'a>(data_type: &DataType, values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
     let text = |value: &'a [u8]| String::from_utf8_lossy(value);
     match data_type {
         DataType::Utf8 => Arc::new(values.map(|value| value.map(text)).collect::<StringArray>()),

@@ -67,11 +67,11 @@ fn encode_fixed(to: &mut KeyEncoder, rows: &RecordBatch, values: usize, width: u
 }
 
 fn encode_text(to: &mut KeyEncoder, rows: &RecordBatch) {
-    let (index, _, data_type) = &to.columns[0];
+    let index = &to.columns[0].0;
     let column = rows.column(*index).as_ref();
     to.offsets.push(0);
     let (bytes, offsets, hashes) = (&mut to.bytes, &mut to.offsets, &mut to.hashes);
-    each_value(column, data_type, |_, value| {
+    each_value(column, |_, value| {
         let value = value.unwrap_or(&[0xFF]);
         hashes.push(hash_bytes(value));
         bytes.extend_from_slice(value);
@@ -80,7 +80,7 @@ fn encode_text(to: &mut KeyEncoder, rows: &RecordBatch) {
 }
 
 /// Calls with the bytes of every row of a text or binary column, none where NULL.
-fn each_value(column: &dyn Array, data_type: &DataType, mut put: impl FnMut(usize, Option<&[u8]>)) {
+pub(crate) fn each_value(column: &dyn Array, mut put: impl FnMut(usize, Option<&[u8]>)) {
     let nulls = column.nulls();
     macro_rules! each {
         ($array:expr, $as_bytes:expr) => {{
@@ -91,7 +91,7 @@ fn each_value(column: &dyn Array, data_type: &DataType, mut put: impl FnMut(usiz
             }
         }};
     }
-    match data_type {
+    match column.data_type() {
         DataType::Utf8 => each!(column.as_string::<i32>(), str::as_bytes),
         DataType::LargeUtf8 => each!(column.as_string::<i64>(), str::as_bytes),
         DataType::Utf8View => each!(column.as_string_view(), str::as_bytes),
@@ -110,7 +110,7 @@ fn encode_mixed(to: &mut KeyEncoder, rows: &RecordBatch) {
     let bitmap_bytes = fixed_columns.div_ceil(8);
     let mut bitmaps: Vec<u8> = Vec::new();
     let mut ordinal = 0;
-    for (index, column, data_type) in &to.columns {
+    for (index, column, _) in &to.columns {
         let array = rows.column(*index).as_ref();
         match column {
             KeyColumn::Fixed(fixed) => {
@@ -124,7 +124,7 @@ fn encode_mixed(to: &mut KeyEncoder, rows: &RecordBatch) {
                 ordinal += 1;
             }
             KeyColumn::Variable => {
-                each_value(array, data_type, |row, value| lengths[row] += 4 + value.map_or(0, <[u8]>::len));
+                each_value(array, |row, value| lengths[row] += 4 + value.map_or(0, <[u8]>::len));
             }
         }
     }
@@ -142,14 +142,14 @@ fn encode_mixed(to: &mut KeyEncoder, rows: &RecordBatch) {
     }
     to.bytes.resize(end, 0);
     let bytes = &mut to.bytes;
-    for (index, column, data_type) in &to.columns {
+    for (index, column, _) in &to.columns {
         let array = rows.column(*index).as_ref();
         match column {
             KeyColumn::Fixed(fixed) => {
                 fixed.write(array, |row, value| bytes[cursors[row]..cursors[row] + value.len()].copy_from_slice(value));
                 cursors.iter_mut().for_each(|cursor| *cursor += fixed.width());
             }
-            KeyColumn::Variable => each_value(array, data_type, |row, value| {
+            KeyColumn::Variable => each_value(array, |row, value| {
                 let start = cursors[row];
                 let length = value.map_or(u32::MAX, |value| value.len() as u32);
                 bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());

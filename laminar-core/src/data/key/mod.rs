@@ -17,6 +17,8 @@ pub use laminar_storage::arena::{KeyBatch, KeyShape};
 
 use column::FixedColumn;
 pub(crate) use column::{canonical_bits, each_i64};
+pub(crate) use decode::variable_column;
+pub(crate) use encode::each_value;
 
 /// A column type that cannot be a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,15 +7,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BinaryViewArray, BooleanArray, FixedSizeBinaryArray,
-    LargeBinaryArray, LargeStringArray, PrimitiveArray, StringArray, StringViewArray, UInt64Array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, FixedSizeBinaryArray, PrimitiveArray, UInt64Array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     DataType, Decimal128Type, Float32Type, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
 };
 
-use crate::data::key::{canonical_bits, each_i64};
+use crate::data::key::{canonical_bits, each_i64, variable_column};
 
 /// How values of a type are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,13 +200,7 @@ pub(super) fn column_of_wides(data_type: &DataType, wides: Vec<i128>, nulls: Opt
 /// Blobs back to a column. State holds only what a column of that type held, so text is valid UTF-8;
 /// bytes that are not (damaged state) become replacement characters.
 pub(super) fn column_of_blobs<'a>(data_type: &DataType, blobs: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
-    let text = |value: &'a [u8]| String::from_utf8_lossy(value);
     match data_type {
-        DataType::Utf8 => Arc::new(blobs.map(|value| value.map(text)).collect::<StringArray>()),
-        DataType::LargeUtf8 => Arc::new(blobs.map(|value| value.map(text)).collect::<LargeStringArray>()),
-        DataType::Utf8View => Arc::new(blobs.map(|value| value.map(text)).collect::<StringViewArray>()),
-        DataType::LargeBinary => Arc::new(blobs.collect::<LargeBinaryArray>()),
-        DataType::BinaryView => Arc::new(blobs.collect::<BinaryViewArray>()),
         DataType::FixedSizeBinary(width) => {
             let (mut values, mut valid) = (Vec::new(), Vec::new());
             for blob in blobs {
@@ -219,6 +212,6 @@ pub(super) fn column_of_blobs<'a>(data_type: &DataType, blobs: impl Iterator<Ite
             let nulls = Some(NullBuffer::from(valid)).filter(|nulls| nulls.null_count() > 0);
             Arc::new(FixedSizeBinaryArray::new(*width, values.into(), nulls))
         }
-        _ => Arc::new(blobs.collect::<BinaryArray>()),
+        _ => variable_column(data_type, blobs),
     }
 }
