@@ -176,7 +176,12 @@ fn add(cell: &mut [u8], amount: i64) {
 fn checkpoint(file: &mut PageFile, disk: &mut dyn Disk, arena: &mut Arena) -> Result<PageFileMark, Error> {
     arena.freeze();
     let mut arrived = Vec::new();
-    while file.write_step(arena, disk, 256 << 10)? != WriteStep::Done {
+    loop {
+        match file.write_step(arena, disk, 256 << 10)? {
+            WriteStep::Done => break,
+            WriteStep::Blocked => disk.wait(),
+            WriteStep::More => {}
+        }
         disk.completions(&mut arrived);
         for completion in arrived.drain(..) {
             file.complete(&completion)?;

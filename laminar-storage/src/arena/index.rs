@@ -23,6 +23,9 @@ const SLOTS_AT: usize = 16;
 /// An insert that must look at more chunks than this splits the bucket (it is about 5/6 full then).
 const SPLIT_AFTER_CHUNKS: usize = 4;
 
+/// Bits of prefix beyond which tags would repeat it.
+const MAX_DEPTH: u8 = 36;
+
 /// Position of a hash in the scan order of every table.
 #[inline(always)]
 pub(crate) fn order(hash: u64) -> u64 {
@@ -96,8 +99,8 @@ impl Index {
     pub(crate) fn from_buckets(pages: &Pages, buckets: &[(u32, u8, u64)]) -> Result<Self, ArenaError> {
         let depth = buckets.iter().map(|bucket| bucket.1).max().unwrap_or(0);
         let wrong = |page: u32, what| Err(pages.damaged(page as usize * PAGE_BYTES, what));
-        if depth > 36 {
-            return wrong(0, "index deeper than any arena can hold");
+        if depth > MAX_DEPTH || 1usize << depth > 2 * (32 * buckets.len() + 2048) {
+            return wrong(0, "an index is deeper than its buckets explain");
         }
         let mut directory = vec![0u32; 1 << depth];
         for (page, own, prefix) in buckets {
@@ -173,7 +176,7 @@ impl Index {
     fn may_split(&self, pages: &Pages, hash: u64) -> bool {
         let page = self.directory[self.cell(hash)] as usize;
         let own = pages.descriptor(page).map_or(u8::MAX, |descriptor| descriptor.depth);
-        own < self.depth || (self.depth < 36 && self.directory.len() <= 32 * self.buckets + 2048)
+        own < self.depth || (self.depth < MAX_DEPTH && self.directory.len() <= 32 * self.buckets + 2048)
     }
 
     fn split(&mut self, pages: &mut Pages, table: u32, hash: u64) -> Result<u32, ArenaError> {

@@ -216,7 +216,7 @@ impl RestoredArena {
 
 const NO_TABLE: u32 = u32::MAX;
 
-/// A page as the check sees it: whose entries it holds, and which of them the index named.
+/// A page as the check sees it: whose entries it holds, and which entries or key blobs of it were named.
 #[repr(align(64))]
 struct SlabPage {
     owner: u32,
@@ -266,10 +266,14 @@ fn check_bucket(
         if !in_bucket || tag(hash) != *have_tag || !reachable(table, pages, hash, *chunk) {
             return Err(pages.damaged(offset, "an entry's hash does not lead to its place in the index"));
         }
-        if let KeyPlace::Blob(blob) = table.layout.key_place(pages.region.bytes(offset, table.layout.value_at))
-            && !table.blobs.is_live(pages, table.number, blob)
-        {
-            return Err(pages.damaged(offset, "an entry's key lies in no live blob"));
+        if let KeyPlace::Blob(blob) = table.layout.key_place(pages.region.bytes(offset, table.layout.value_at)) {
+            let (home, unit) = (blob.offset() / PAGE_BYTES, blob.offset() % PAGE_BYTES / SLOT_BYTES);
+            let (word, bit) = (unit / 64, 1u64 << (unit % 64));
+            let fresh = seen.get(home).is_some_and(|page| page.seen[word] & bit == 0);
+            if blob.is_empty() || !fresh || !table.blobs.is_live(pages, table.number, blob) {
+                return Err(pages.damaged(offset, "an entry's key lies in no live blob of its own"));
+            }
+            seen[home].seen[word] |= bit;
         }
     }
     Ok(count as u64)

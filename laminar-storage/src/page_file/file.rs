@@ -12,12 +12,14 @@ use super::write::ArenaWrite;
 use crate::disk::{Completion, Disk, DiskErrorKind, DiskOp, FileId, Ticket};
 use crate::error::{Result, StorageError};
 use crate::ids::{ObjectId, ShardId};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Adjacent writes are joined up to this size.
 const JOIN_BYTES: usize = 1 << 20;
+/// Most bytes under way to the disk.
+const IN_FLIGHT_BYTES: usize = 16 << 20;
 /// Most slots that one allocation adds.
 const GROW_SLOTS: u64 = 64;
 
@@ -47,7 +49,9 @@ pub struct PageFile {
     /// The file's name is not durable yet.
     pub(super) is_new: bool,
     joined: Option<(u64, Vec<u8>)>,
-    in_flight: HashSet<Ticket>,
+    /// Writes under way, with their bytes.
+    in_flight: HashMap<Ticket, usize>,
+    in_flight_bytes: usize,
     allocating: Option<(Ticket, u64)>,
     next_growth: u64,
     pub(super) written_bytes: u64,
@@ -83,12 +87,23 @@ impl PageFile {
             stage: Stage::Open,
             is_new: false,
             joined: None,
-            in_flight: HashSet::new(),
+            in_flight: HashMap::new(),
+            in_flight_bytes: 0,
             allocating: None,
             next_growth: 1,
             written_bytes: 0,
             failed: None,
         }
+    }
+
+    /// Where the page file of a shard lies in the data directory.
+    pub fn path_of(shard: ShardId) -> PathBuf {
+        PathBuf::from(format!("pages/h{:05}.pages", shard.0))
+    }
+
+    /// Closes the file. Images that were not finished are lost, as in a crash.
+    pub fn close(self, disk: &mut dyn Disk) {
+        disk.close(self.file);
     }
 
     /// Path inside the data directory.
@@ -181,7 +196,9 @@ impl PageFile {
                 Err(error) => Err(self.fail("allocate space in a page file", error)),
             };
         }
-        let is_write = self.in_flight.remove(&completion.ticket);
+        let written = self.in_flight.remove(&completion.ticket);
+        let is_write = written.is_some();
+        self.in_flight_bytes -= written.unwrap_or(0);
         let is_sync = matches!(&self.stage, Stage::Syncing(tickets) if tickets.contains(&completion.ticket));
         if !is_write && !is_sync {
             return Ok(false);
@@ -235,8 +252,15 @@ impl PageFile {
 
     pub(super) fn flush(&mut self, disk: &mut dyn Disk) {
         if let Some((offset, data)) = self.joined.take() {
-            self.in_flight.insert(disk.submit(DiskOp::Write { file: self.file, offset, data }));
+            let bytes = data.len();
+            self.in_flight.insert(disk.submit(DiskOp::Write { file: self.file, offset, data }), bytes);
+            self.in_flight_bytes += bytes;
         }
+    }
+
+    /// Whether the disk has enough to do; more would only take memory.
+    pub(super) fn is_behind(&self) -> bool {
+        self.in_flight_bytes >= IN_FLIGHT_BYTES
     }
 
     pub(super) fn emit_header(&mut self, disk: &mut dyn Disk) {

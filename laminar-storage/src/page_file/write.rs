@@ -20,8 +20,8 @@ const PIECE_PAGES: usize = 64;
 pub enum WriteStep {
     /// The budget is used up; call again.
     More,
-    /// The file must grow first; call again after a completion.
-    NeedsSpace,
+    /// The file must grow first, or the disk is behind; call again after a completion.
+    Blocked,
     /// The arena's image is written; nothing is frozen any more.
     Done,
 }
@@ -95,15 +95,18 @@ impl PageFile {
             if left <= 0 {
                 return WriteStep::More;
             }
+            if self.is_behind() {
+                return WriteStep::Blocked;
+            }
             if write.delta.is_full() && !self.write_delta(arena, disk, write) {
-                return WriteStep::NeedsSpace;
+                return WriteStep::Blocked;
             }
             let segment = write.page / SEGMENT_PAGES;
             if arena.pages.blocks.is_rewritten(segment) {
                 if write.segment.is_none() {
                     let Some(offset) = self.extents.take_slot() else {
                         self.request_space(disk);
-                        return WriteStep::NeedsSpace;
+                        return WriteStep::Blocked;
                     };
                     write.segment = Some(SegmentWrite { offset, crc: 0 });
                 }
@@ -121,7 +124,7 @@ impl PageFile {
             write.page += 1;
         }
         if !write.delta.is_empty() && !self.write_delta(arena, disk, write) {
-            return WriteStep::NeedsSpace;
+            return WriteStep::Blocked;
         }
         WriteStep::Done
     }

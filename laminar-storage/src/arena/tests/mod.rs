@@ -1,5 +1,7 @@
 //! Claims of the arena in memory; with files they are in `page_file`.
 
+mod hostile;
+
 use super::*;
 use crate::ids::{ObjectId, OperatorId};
 
