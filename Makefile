@@ -4,13 +4,22 @@ CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/laminardb
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help install test lint tidy release
+.PHONY: help install demo demo-kafka test lint tidy release
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: ## installs what a fresh machine is missing
 	@scripts/install.sh
+
+demo: install ## live one-minute bars in the terminal, with an embedded broker
+	cargo build --package laminar-server --bins
+	@$(CARGO_TARGET_DIR)/debug/laminardb-demo --config laminardb.toml $(DEMO)
+
+demo-kafka: install ## the same on a real Apache Kafka
+	cargo build --package laminar-server --bins
+	@export LAMINAR_KAFKA_DIR=$$(mktemp -d); trap 'scripts/kafka.sh stop' EXIT; address=$$(scripts/kafka.sh start) && \
+	  $(CARGO_TARGET_DIR)/debug/laminardb-demo --config laminardb.toml --kafka "$$address" $(DEMO)
 
 tidy: ## format and repository manners
 	cargo fmt --all --check

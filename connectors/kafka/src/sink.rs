@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use laminar_core::connector::options::OptionSpec;
+use laminar_core::connector::options::{OptionSpec, Options};
 use laminar_core::connector::{Applier, ConnectorError, Frame, Readiness, SinkFactory};
 use laminar_core::graph::{Delivery, SinkSpec};
 use laminar_core::ids::{CheckpointNumber, ShardId};
@@ -39,6 +39,16 @@ impl KafkaSinkFactory {
     pub fn new(bootstrap: Bootstrap) -> Self {
         Self { bootstrap }
     }
+
+    /// An applier from options alone; `name` goes into the client's id.
+    ///
+    /// # Errors
+    /// A wrong option.
+    pub fn applier(&self, name: &str, options: &Options) -> Result<Box<dyn Applier>, ConnectorError> {
+        let given = SinkOptions::read(name, options)?;
+        let resolved = self.bootstrap.resolve(&given.servers, std::slice::from_ref(&given.topic), options)?;
+        Ok(Box::new(KafkaApplier::new(SinkOptions::read(name, &resolved)?)))
+    }
 }
 
 impl SinkFactory for KafkaSinkFactory {
@@ -64,9 +74,7 @@ impl SinkFactory for KafkaSinkFactory {
 
     fn create(&self, spec: &SinkSpec) -> Result<Box<dyn Applier>, ConnectorError> {
         self.check(spec)?;
-        let given = SinkOptions::read(&spec.name, &spec.options)?;
-        let resolved = self.bootstrap.resolve(&given.servers, std::slice::from_ref(&given.topic), &spec.options)?;
-        Ok(Box::new(KafkaApplier::new(SinkOptions::read(&spec.name, &resolved)?)))
+        self.applier(&spec.name, &spec.options)
     }
 }
 

@@ -49,6 +49,16 @@ impl KafkaSourceFactory {
     pub fn new(bootstrap: Bootstrap) -> Self {
         Self { bootstrap }
     }
+
+    /// A source from options alone; `name` goes into the client's id and group.
+    ///
+    /// # Errors
+    /// A wrong option.
+    pub fn source(&self, name: &str, options: &Options) -> Result<Box<dyn Source>, ConnectorError> {
+        let given = SourceOptions::read(name, options)?;
+        let resolved = self.bootstrap.resolve(&given.servers, &given.topics, options)?;
+        Ok(Box::new(KafkaSource::create(SourceOptions::read(name, &resolved)?)?))
+    }
 }
 
 impl SourceFactory for KafkaSourceFactory {
@@ -78,9 +88,7 @@ impl SourceFactory for KafkaSourceFactory {
     }
 
     fn create(&self, spec: &SourceSpec) -> Result<Box<dyn Source>, ConnectorError> {
-        let given = SourceOptions::read(&spec.name, &spec.options)?;
-        let resolved = self.bootstrap.resolve(&given.servers, &given.topics, &spec.options)?;
-        Ok(Box::new(KafkaSource::create(SourceOptions::read(&spec.name, &resolved)?)?))
+        self.source(&spec.name, &spec.options)
     }
 }
 
