@@ -7,10 +7,15 @@
 
 pub mod aggregate;
 pub mod connector;
+pub mod control;
 pub mod data;
+pub mod engine;
+pub mod epoch;
 pub mod expr;
 pub mod graph;
+pub mod lane;
 pub mod operator;
+pub mod reactor;
 pub mod shard;
 pub mod watermark;
 

@@ -1,6 +1,7 @@
 //! The graph of objects and operators as plain data: what the planner makes, the catalog stores and
 //! the reactors build.
 
+pub mod fragment;
 mod object;
 mod spec;
 

@@ -1,0 +1,312 @@
+//! The control thread's state machine.
+//!
+//! Invariants: it never blocks on a reactor; a client's request is answered exactly once, at the
+//! latest when the engine stops.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::catalog::Catalog;
+use super::deploy::DeployFlight;
+use super::query::{Follower, ReadFlight, StatusFlight, WaitingRead};
+use super::source_task::Stop;
+use crate::connector::Registry;
+use crate::engine::message::{Command, ControlLetter, Event, Notice, Request};
+use crate::engine::status::ObjectState;
+use crate::engine::{Deployed, Deployment, EngineError, EngineOptions, GroupId, Reply};
+use crate::epoch::{Action, Coordinator, Wanted};
+use crate::ids::{CheckpointNumber, Epoch, ObjectId, ReactorId};
+use crate::operator::Barrier;
+use crate::reactor::{Bell, Mailbox, Next, Now, Parker, Spawn, Task};
+use crate::shard::ShardMap;
+
+/// What a control thread is made of.
+pub struct ControlParts {
+    /// Options.
+    pub options: EngineOptions,
+    /// Connectors and formats.
+    pub registry: Registry,
+    /// Starts connectors and appliers.
+    pub spawn: Arc<dyn Spawn>,
+    /// Its own letters.
+    pub mailbox: Arc<Mailbox<ControlLetter>>,
+    /// Inbox of each reactor.
+    pub reactors: Vec<Arc<Mailbox<Command>>>,
+    /// Bell of each reactor.
+    pub bells: Vec<Arc<Bell>>,
+    /// All shards.
+    pub shards: ShardMap,
+    /// When barriers are injected.
+    pub coordinator: Coordinator,
+}
+
+/// A task beside the reactors that can be ended.
+pub(super) struct Running {
+    pub(super) stop: Arc<Stop>,
+    pub(super) parker: Arc<Parker>,
+}
+
+impl Running {
+    pub(super) fn end(&self) {
+        use crate::reactor::Unpark;
+        self.stop.ask();
+        self.parker.unpark();
+    }
+}
+
+/// See the file's invariants.
+pub struct Control {
+    pub(super) options: EngineOptions,
+    pub(super) registry: Registry,
+    pub(super) spawn: Arc<dyn Spawn>,
+    pub(super) mailbox: Arc<Mailbox<ControlLetter>>,
+    pub(super) reactors: Vec<Arc<Mailbox<Command>>>,
+    pub(super) bells: Vec<Arc<Bell>>,
+    pub(super) shards: ShardMap,
+    pub(super) coordinator: Coordinator,
+    pub(super) catalog: Catalog,
+    pub(super) sources: BTreeMap<GroupId, Running>,
+    pub(super) sinks: BTreeMap<ObjectId, Running>,
+    pub(super) deploys: VecDeque<(Deployment, Reply<Deployed>)>,
+    pub(super) deploying: Option<DeployFlight>,
+    pub(super) waiting_reads: Vec<WaitingRead>,
+    pub(super) reads: BTreeMap<u64, ReadFlight>,
+    pub(super) followers: BTreeMap<u64, Follower>,
+    pub(super) statuses: BTreeMap<u64, StatusFlight>,
+    pub(super) flushes: Vec<(Epoch, Reply<Epoch>)>,
+    pub(super) checkpoints: Vec<Reply<CheckpointNumber>>,
+    pub(super) next_request: u64,
+    letters: VecDeque<ControlLetter>,
+    pub(super) stopping: Option<Vec<Reply<()>>>,
+    stopped: Vec<ReactorId>,
+    over: bool,
+    /// Whether an epoch does not complete.
+    pub(super) stuck: bool,
+}
+
+impl Control {
+    /// A control thread with nothing deployed.
+    pub fn new(parts: ControlParts) -> Self {
+        Self {
+            options: parts.options,
+            registry: parts.registry,
+            spawn: parts.spawn,
+            mailbox: parts.mailbox,
+            reactors: parts.reactors,
+            bells: parts.bells,
+            shards: parts.shards,
+            coordinator: parts.coordinator,
+            catalog: Catalog::default(),
+            sources: BTreeMap::new(),
+            sinks: BTreeMap::new(),
+            deploys: VecDeque::new(),
+            deploying: None,
+            waiting_reads: Vec::new(),
+            reads: BTreeMap::new(),
+            followers: BTreeMap::new(),
+            statuses: BTreeMap::new(),
+            flushes: Vec::new(),
+            checkpoints: Vec::new(),
+            next_request: 0,
+            letters: VecDeque::new(),
+            stopping: None,
+            stopped: Vec::new(),
+            over: false,
+            stuck: false,
+        }
+    }
+
+    /// Sends a command to every reactor.
+    pub(super) fn broadcast(&self, command: impl Fn() -> Command) {
+        for reactor in &self.reactors {
+            reactor.post(command());
+        }
+    }
+
+    /// A number for a request.
+    pub(super) fn number(&mut self) -> u64 {
+        self.next_request += 1;
+        self.next_request
+    }
+
+    fn letter(&mut self, letter: ControlLetter, now: Now) {
+        match letter {
+            ControlLetter::Request(request) => self.request(request),
+            ControlLetter::Event(event) => self.event(event, now),
+            ControlLetter::Notice(notice) => self.notice(notice),
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        match request {
+            Request::Deploy(deployment, reply) => {
+                self.deploys.push_back((deployment, reply));
+                self.next_deploy();
+            }
+            Request::Read(request, reply) => self.read(request, reply),
+            Request::Subscribe(object, snapshot, subscriber, reply) => {
+                self.subscribe(object, snapshot, subscriber, reply);
+            }
+            Request::Unsubscribe(id) => self.unsubscribe(id),
+            Request::Flush(reply) => {
+                let epoch = self.coordinator.want(Wanted::Epoch);
+                self.flushes.push((epoch, reply));
+            }
+            Request::Checkpoint(reply) => {
+                if self.options.data_dir.is_none() {
+                    reply.send(Err(EngineError::NotDurable("CHECKPOINT")));
+                    return;
+                }
+                self.coordinator.want(Wanted::Checkpoint);
+                self.checkpoints.push(reply);
+            }
+            Request::Advance(advance, reply) => match self.catalog.entries.get(&advance.source) {
+                Some(entry) if entry.push.is_some() => {
+                    self.broadcast(|| Command::Advance(advance));
+                    self.coordinator.data_flows();
+                    reply.send(Ok(()));
+                }
+                Some(entry) => reply.send(Err(EngineError::Unsupported {
+                    name: entry.spec.name().into(),
+                    reason: "is not a push source: its rows move its watermark".into(),
+                })),
+                None => reply.send(Err(EngineError::NoSuchObject(advance.source))),
+            },
+            Request::Status(reply) => self.status(reply),
+            Request::Shutdown(reply) => self.shutdown(reply),
+        }
+    }
+
+    fn shutdown(&mut self, reply: Reply<()>) {
+        match &mut self.stopping {
+            Some(replies) => replies.push(reply),
+            None => {
+                self.stopping = Some(vec![reply]);
+                for running in self.sources.values().chain(self.sinks.values()) {
+                    running.end();
+                }
+                self.broadcast(|| Command::Shutdown);
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event, now: Now) {
+        match event {
+            Event::Attached { number, reactor, result } => self.attached(number, reactor, result),
+            Event::Passed { reactor, barrier, cursors: _ } => {
+                if let Some(barrier) = self.coordinator.passed(reactor, barrier.epoch, now.micros) {
+                    self.completed(barrier);
+                }
+            }
+            Event::Stored { reactor, barrier, part: _ } => {
+                if self.coordinator.stored(reactor, barrier.epoch).is_some() {
+                    self.coordinator.published();
+                }
+            }
+            Event::DataFlows => self.coordinator.data_flows(),
+            Event::Failed { pipeline, error } => self.failed(pipeline, &error),
+            Event::SplitFailed { object, split, error } => {
+                if let Some(entry) = self.catalog.entries.get_mut(&object) {
+                    entry.state = ObjectState::Failed(format!("split {}: {}: {}", split.0, error.code, error.message));
+                }
+            }
+            Event::SplitEnded { group, split: _ } => self.split_ended(group),
+            Event::ReadPart { read, result } => self.read_part(read, result),
+            Event::Changes { id, reactor: _, epoch, snapshot, batches } => {
+                self.changes(id, epoch, snapshot, batches);
+            }
+            Event::Status { id, status } => self.status_part(id, *status, now),
+            Event::Fatal(error) => self.fatal(&error),
+            Event::Stopped(reactor) => {
+                if !self.stopped.contains(&reactor) {
+                    self.stopped.push(reactor);
+                }
+                if self.stopped.len() == self.reactors.len() {
+                    self.over = true;
+                }
+            }
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::SplitsFound { group, splits } => self.splits_found(group, splits),
+            Notice::SourceFailed { group, error } => {
+                let Some(source) = self.catalog.groups.get(&group) else { return };
+                let text = format!("{}: {}", error.code, error.message);
+                let state = match error.fault {
+                    crate::connector::Fault::External => ObjectState::Waiting(text),
+                    _ => ObjectState::Failed(text),
+                };
+                if let Some(entry) = self.catalog.entries.get_mut(&source.spec.id) {
+                    entry.state = state;
+                }
+            }
+            Notice::SinkState { sink, trouble } => {
+                if let Some(entry) = self.catalog.entries.get_mut(&sink) {
+                    entry.state = trouble.map_or(ObjectState::Running, |error| {
+                        ObjectState::Waiting(format!("{}: {}", error.code, error.message))
+                    });
+                }
+            }
+        }
+    }
+
+    /// An epoch is complete on all reactors.
+    fn completed(&mut self, barrier: Barrier) {
+        self.stuck = false;
+        let epoch = barrier.epoch;
+        self.broadcast(|| Command::Announce(epoch));
+        for (wanted, reply) in std::mem::take(&mut self.flushes) {
+            if wanted <= epoch {
+                reply.send(Ok(epoch));
+            } else {
+                self.flushes.push((wanted, reply));
+            }
+        }
+        self.joined(epoch);
+        self.dispatch_reads();
+    }
+
+    /// Durable storage has failed: nothing more may be accepted (W4).
+    fn fatal(&mut self, error: &EngineError) {
+        if let Some(hook) = self.options.on_fatal.as_ref() {
+            hook(error);
+        }
+        self.broadcast(|| Command::Shutdown);
+        self.over = true;
+    }
+
+    fn drive_epochs(&mut self, now: Now) -> Option<u64> {
+        loop {
+            match self.coordinator.poll(now.micros) {
+                Action::Wait(until) => return until,
+                Action::Inject(barrier) => self.broadcast(|| Command::Barrier(barrier)),
+                Action::Stuck(_) => self.stuck = true,
+            }
+        }
+    }
+}
+
+impl Task for Control {
+    fn step(&mut self, now: Now) -> Next {
+        let mut letters = std::mem::take(&mut self.letters);
+        self.mailbox.take(&mut letters);
+        for letter in letters.drain(..) {
+            self.letter(letter, now);
+        }
+        self.letters = letters;
+        if self.over {
+            self.mailbox.close();
+            for reactor in &self.reactors {
+                reactor.close();
+            }
+            for reply in self.stopping.take().into_iter().flatten() {
+                reply.send(Ok(()));
+            }
+            return Next::Done;
+        }
+        let until = self.drive_epochs(now);
+        if self.mailbox.waiting() { Next::Again } else { Next::Wait(until) }
+    }
+}

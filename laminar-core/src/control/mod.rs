@@ -1,0 +1,16 @@
+//! The control thread: catalog, deployments, epochs, reads, subscriptions, publication.
+//!
+//! Invariants: one [`Control`] per engine, stepped as a task; its commands reach every reactor in one
+//! order; nothing here is on the way of a row.
+
+mod applier_task;
+mod catalog;
+mod core;
+mod deploy;
+mod planner;
+mod query;
+mod source_task;
+mod status;
+
+pub use core::{Control, ControlParts};
+pub use planner::home_of;

@@ -1,0 +1,52 @@
+//! Status of the whole engine, gathered from all reactors.
+
+use super::core::Control;
+use super::query::StatusFlight;
+use crate::engine::Reply;
+use crate::engine::message::Command;
+use crate::engine::status::{CheckpointStatus, EngineStatus, ObjectStatus, ReactorStatus};
+use crate::reactor::Now;
+
+impl Control {
+    /// Asks all reactors.
+    pub(super) fn status(&mut self, reply: Reply<EngineStatus>) {
+        let id = self.number();
+        self.statuses.insert(id, StatusFlight { reply, parts: Vec::new() });
+        self.broadcast(|| Command::Status(id));
+    }
+
+    /// One reactor has answered.
+    pub(super) fn status_part(&mut self, id: u64, part: ReactorStatus, now: Now) {
+        let reactors = self.reactors.len();
+        let Some(flight) = self.statuses.get_mut(&id) else { return };
+        flight.parts.push(part);
+        if flight.parts.len() < reactors {
+            return;
+        }
+        let Some(flight) = self.statuses.remove(&id) else { return };
+        flight.reply.send(Ok(EngineStatus {
+            epoch: self.coordinator.completed(),
+            epoch_cost_us: self.coordinator.last_cost(),
+            epoch_stuck: self.stuck,
+            checkpoint: self.checkpoint_status(now),
+            shards: self.shards.shards(),
+            reactors: flight.parts,
+            objects: self
+                .catalog
+                .entries
+                .iter()
+                .map(|(id, entry)| ObjectStatus {
+                    id: *id,
+                    name: entry.spec.name().to_owned(),
+                    kind: entry.kind(),
+                    state: entry.state.clone(),
+                    reads: entry.reads(),
+                })
+                .collect(),
+        }));
+    }
+
+    fn checkpoint_status(&self, _now: Now) -> CheckpointStatus {
+        CheckpointStatus::default()
+    }
+}

@@ -1,0 +1,246 @@
+//! Building and removing objects on one reactor.
+//!
+//! Invariant: a plan is built whole or not at all; a built plan takes no part in anything before it
+//! joins at a barrier, except that messages of its edges are kept for it.
+
+use std::sync::Arc;
+
+use super::EngineError;
+use super::chain::Chain;
+use super::core::{Engine, Group, PendingPlan, PipelineState};
+use super::feed::{GroupId, User};
+use super::fragment::Fragment;
+use super::message::Event;
+use super::plan::{AttachPlan, DetachPlan, FragmentPlan, LeafPlan, PipelinePlan};
+use super::push::Push;
+use super::route::{Link, SendRouter};
+use super::stage::Stage;
+use crate::data::StreamSchema;
+use crate::graph::PipelineSpec;
+use crate::lane::Mark;
+use crate::operator::{Operator, OperatorError, Place, build};
+use crate::reactor::Now;
+use laminar_storage::arena::{Arena, ArenaOptions};
+
+impl Engine {
+    /// Builds a plan and answers whether it can run.
+    pub(super) fn attach(&mut self, plan: &Arc<AttachPlan>, now: Now) {
+        let result = self.build(plan, now);
+        if result.is_err() {
+            self.detach(&undo(plan));
+        }
+        self.tell(Event::Attached { number: plan.number, reactor: self.me, result });
+    }
+
+    fn build(&mut self, plan: &Arc<AttachPlan>, now: Now) -> Result<(), EngineError> {
+        for pipeline in &plan.pipelines {
+            self.build_pipeline(pipeline)?;
+        }
+        for push in &plan.pushes {
+            let slot = self.slot_of(push.home);
+            let made = Push::new(push, slot, &self.registry, self.compiler.as_ref(), now)?;
+            self.group(push.group).assigned = true;
+            self.pushes.push(made);
+        }
+        for sink in &plan.sinks {
+            self.stages.push(Stage::new(sink, &self.slots, &self.registry, self.limits.outbox_bytes)?);
+        }
+        self.pending.push(PendingPlan { plan: plan.clone(), activated: false });
+        Ok(())
+    }
+
+    fn build_pipeline(&mut self, plan: &PipelinePlan) -> Result<(), EngineError> {
+        let mut arenas = Vec::with_capacity(self.slots.len());
+        for _ in &self.slots {
+            let options = ArenaOptions { memory_limit: self.limits.state_bytes, ..ArenaOptions::new(plan.spec.id) };
+            arenas.push(Arena::new(options).map_err(OperatorError::from)?);
+        }
+        let name: Arc<str> = plan.spec.name.as_str().into();
+        for fragment in &plan.fragments {
+            let mut chains = Vec::with_capacity(self.slots.len());
+            for (slot, arena) in arenas.iter_mut().enumerate() {
+                let mut chain = Chain::new(&fragment.shape, self.operators(&plan.spec, fragment, slot)?);
+                chain.restore(arena)?;
+                chains.push(chain);
+            }
+            self.place_fragment(plan, fragment, name.clone(), chains)?;
+        }
+        self.pipelines.push(PipelineState { id: plan.spec.id, arenas });
+        Ok(())
+    }
+
+    fn operators(
+        &self,
+        pipeline: &PipelineSpec,
+        fragment: &FragmentPlan,
+        slot: usize,
+    ) -> Result<Vec<Option<Box<dyn Operator>>>, OperatorError> {
+        let place = Place { shards: self.shards, shard: self.slots[slot] };
+        let vertices = fragment.shape.vertices.iter();
+        vertices
+            .map(|vertex| {
+                if vertex.operator.is_none() {
+                    return Ok(None);
+                }
+                let node = &pipeline.nodes[vertex.node];
+                let inputs: Vec<&StreamSchema> =
+                    node.inputs.iter().map(|&input| &pipeline.nodes[input].output).collect();
+                build(node, &inputs, self.compiler.as_ref(), place).map(Some)
+            })
+            .collect()
+    }
+
+    fn place_fragment(
+        &mut self,
+        pipeline: &PipelinePlan,
+        plan: &FragmentPlan,
+        name: Arc<str>,
+        chains: Vec<Chain>,
+    ) -> Result<(), EngineError> {
+        let reactors = self.lanes.reactors();
+        let leaves = plan
+            .leaves
+            .iter()
+            .map(|leaf| match leaf {
+                LeafPlan::Exchange { edge } => (Some(*edge), reactors),
+                LeafPlan::Source { .. } | LeafPlan::Relation { .. } | LeafPlan::Hand => (None, 1),
+            })
+            .collect();
+        let routers = plan
+            .spec
+            .sends
+            .iter()
+            .map(|send| SendRouter::new(&pipeline.spec.nodes[send.node].output.columns, &send.keys))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(OperatorError::from)?;
+        let fragment = Fragment::new(pipeline.spec.id, name, plan, chains, routers, leaves);
+        let index = plan.id.index();
+        if self.fragments.len() <= index {
+            self.fragments.resize_with(index + 1, || None);
+            self.links.resize_with(index + 1, Vec::new);
+        }
+        self.fragments[index] = Some(Box::new(fragment));
+        for edge in &plan.edges {
+            self.lanes.open(*edge);
+        }
+        for (leaf, from) in plan.leaves.iter().enumerate() {
+            if let LeafPlan::Exchange { edge } = from {
+                if self.receivers.len() <= edge.index() {
+                    self.receivers.resize(edge.index() + 1, None);
+                }
+                self.receivers[edge.index()] = Some((plan.id, leaf));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets all activated plans join behind `epoch`.
+    pub(super) fn join_pending(&mut self, epoch: crate::ids::Epoch) {
+        let (ready, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|pending| pending.activated);
+        self.pending = rest;
+        for pending in ready {
+            for pipeline in &pending.plan.pipelines {
+                for fragment in &pipeline.fragments {
+                    self.join_fragment(fragment, epoch);
+                }
+            }
+            for sink in &pending.plan.sinks {
+                let fresh = self.fragment(sink.fragment).is_some_and(|fragment| fragment.joined == Some(epoch));
+                if let Some(stage) = self.stages.iter_mut().find(|stage| stage.sink() == sink.spec.id) {
+                    stage.join(epoch, fresh);
+                }
+            }
+        }
+    }
+
+    fn join_fragment(&mut self, plan: &FragmentPlan, epoch: crate::ids::Epoch) {
+        if let Some(fragment) = self.fragment(plan.id) {
+            fragment.joined = Some(epoch);
+        }
+        for (leaf, from) in plan.leaves.iter().enumerate() {
+            match from {
+                LeafPlan::Source { group, columns } => {
+                    let user = User { fragment: plan.id, leaf, columns: columns.clone() };
+                    let group = self.group(*group);
+                    group.users.push(user);
+                    let marks = group.marks.clone();
+                    self.tell_marks(plan.id, leaf, &marks);
+                }
+                LeafPlan::Relation { fragment, columns, snapshot } => {
+                    let fresh = self.fragment(*fragment).is_some_and(|upstream| upstream.joined == Some(epoch));
+                    let snapshot = *snapshot && !fresh;
+                    if snapshot && let Some(consumer) = self.fragment(plan.id) {
+                        consumer.hold(leaf);
+                    }
+                    let link = Link {
+                        fragment: plan.id,
+                        leaf,
+                        columns: columns.clone(),
+                        after: (!fresh).then_some(epoch),
+                        snapshot,
+                    };
+                    self.links[fragment.index()].push(link);
+                }
+                LeafPlan::Exchange { .. } | LeafPlan::Hand => {}
+            }
+        }
+    }
+
+    /// The group, made if it is not here yet.
+    pub(super) fn group(&mut self, id: GroupId) -> &mut Group {
+        let index = match self.groups.iter().position(|group| group.id == id) {
+            Some(index) => index,
+            None => {
+                let marks = vec![Mark::UNKNOWN; self.slots.len()];
+                self.groups.push(Group { id, users: Vec::new(), assigned: false, unsettled: true, marks });
+                self.groups.len() - 1
+            }
+        };
+        &mut self.groups[index]
+    }
+
+    /// Removes objects, whatever they are doing.
+    pub(super) fn detach(&mut self, plan: &DetachPlan) {
+        for id in &plan.fragments {
+            if let Some(slot) = self.fragments.get_mut(id.index()) {
+                *slot = None;
+                self.links[id.index()].clear();
+            }
+        }
+        for links in &mut self.links {
+            links.retain(|link| !plan.fragments.contains(&link.fragment));
+        }
+        for edge in &plan.edges {
+            self.lanes.close(*edge);
+            if let Some(slot) = self.receivers.get_mut(edge.index()) {
+                *slot = None;
+            }
+        }
+        for group in &mut self.groups {
+            group.users.retain(|user| !plan.fragments.contains(&user.fragment));
+        }
+        self.groups.retain(|group| !plan.groups.contains(&group.id));
+        self.splits.retain(|split| !plan.groups.contains(&split.feed.group));
+        self.pushes.retain(|push| !plan.pushes.contains(&push.object()));
+        self.stages.retain(|stage| !plan.sinks.contains(&stage.sink()));
+        self.pipelines.retain(|pipeline| !plan.pipelines.contains(&pipeline.id));
+        self.subscriptions.retain(|subscription| !plan.fragments.contains(&subscription.fragment));
+        self.pending.retain(|pending| !pending.plan.pipelines.iter().any(|p| plan.pipelines.contains(&p.spec.id)));
+        self.fail_reads(&plan.fragments);
+        self.recount_flight();
+    }
+}
+
+/// What removes everything of a plan.
+pub fn undo(plan: &AttachPlan) -> DetachPlan {
+    let fragments = || plan.pipelines.iter().flat_map(|pipeline| &pipeline.fragments);
+    DetachPlan {
+        pipelines: plan.pipelines.iter().map(|pipeline| pipeline.spec.id).collect(),
+        fragments: fragments().map(|fragment| fragment.id).collect(),
+        edges: fragments().flat_map(|fragment| fragment.edges.iter().copied()).collect(),
+        groups: plan.pushes.iter().map(|push| push.group).collect(),
+        pushes: plan.pushes.iter().map(|push| push.source.id).collect(),
+        sinks: plan.sinks.iter().map(|sink| sink.spec.id).collect(),
+    }
+}

@@ -1,0 +1,202 @@
+//! The single-threaded driver: the same engines, control and tasks on virtual time, in an order
+//! given by a seed. Tests and the simulation use it.
+//!
+//! Invariant: two runs with one seed and one sequence of calls do the same.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::assemble::{Assembly, AssemblyParts, assemble};
+use super::{Engine, EngineError, EngineHandle, EngineOptions, Reply, Turn};
+use crate::connector::Registry;
+use crate::control::Control;
+use crate::data::EventTime;
+use crate::expr::ExprCompiler;
+use crate::reactor::{Next, Now, Parker, Spawn, SpawnError, Task, Unpark};
+
+/// A task with what it waits for.
+struct Waiting {
+    task: Box<dyn Task>,
+    parker: Arc<Parker>,
+    due: Option<u64>,
+    fresh: bool,
+}
+
+/// Collects tasks instead of starting threads.
+#[derive(Default)]
+struct Collected(Mutex<Vec<Waiting>>);
+
+impl Spawn for Collected {
+    fn spawn(&self, _name: String, parker: Arc<Parker>, task: Box<dyn Task>) -> Result<(), SpawnError> {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.push(Waiting { task, parker, due: None, fresh: true });
+        Ok(())
+    }
+}
+
+/// Nobody sleeps here.
+struct Awake;
+
+impl Unpark for Awake {
+    fn unpark(&self) {}
+}
+
+/// See the file's invariant.
+pub struct Driver {
+    engines: Vec<Engine>,
+    control: Control,
+    control_due: Option<u64>,
+    spawned: Arc<Collected>,
+    tasks: Vec<Waiting>,
+    handle: EngineHandle,
+    micros: u64,
+    wall: i64,
+    random: fastrand::Rng,
+}
+
+/// Rounds after which a driver that is still busy is taken for stuck.
+const ROUNDS: usize = 1_000_000;
+
+impl Driver {
+    /// A driver of a fresh engine.
+    pub fn new(options: EngineOptions, registry: Registry, compiler: Arc<dyn ExprCompiler>, seed: u64) -> Self {
+        let spawned = Arc::new(Collected::default());
+        let reactors = (0..options.reactors).map(|_| Arc::new(Awake) as Arc<dyn Unpark>).collect();
+        let Assembly { engines, control, handle, .. } = assemble(AssemblyParts {
+            options,
+            registry,
+            compiler,
+            spawn: spawned.clone(),
+            reactors,
+            control: Arc::new(Awake),
+        });
+        Self {
+            engines,
+            control,
+            control_due: Some(0),
+            spawned,
+            tasks: Vec::new(),
+            handle,
+            micros: 0,
+            wall: 1_700_000_000_000_000,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// The handle of its engine.
+    pub fn handle(&self) -> &EngineHandle {
+        &self.handle
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Now {
+        Now { micros: self.micros, wall: EventTime(self.wall) }
+    }
+
+    /// Runs everything once, in a random order; tells whether something was done.
+    pub fn round(&mut self) -> bool {
+        let now = self.now();
+        let mut busy = false;
+        let mut order: Vec<usize> = (0..self.engines.len()).collect();
+        self.random.shuffle(&mut order);
+        let control_at = self.random.usize(0..=order.len());
+        for (at, index) in order.into_iter().enumerate() {
+            if at == control_at {
+                busy |= self.step_control(now);
+            }
+            busy |= self.engines[index].turn(now) == Turn::Busy;
+        }
+        busy |= self.step_control(now);
+        busy | self.step_tasks(now)
+    }
+
+    fn step_control(&mut self, now: Now) -> bool {
+        match self.control.step(now) {
+            Next::Again => true,
+            Next::Wait(due) => {
+                self.control_due = due;
+                false
+            }
+            Next::Done => false,
+        }
+    }
+
+    fn step_tasks(&mut self, now: Now) -> bool {
+        self.tasks.append(&mut self.spawned.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut busy = false;
+        self.tasks.retain_mut(|waiting| {
+            let woken = waiting.parker.take();
+            if !(waiting.fresh || woken || waiting.due.is_some_and(|due| due <= now.micros)) {
+                return true;
+            }
+            waiting.fresh = false;
+            busy = true;
+            match waiting.task.step(now) {
+                Next::Again => {
+                    waiting.fresh = true;
+                    true
+                }
+                Next::Wait(due) => {
+                    waiting.due = due;
+                    true
+                }
+                Next::Done => false,
+            }
+        });
+        busy
+    }
+
+    /// Runs until nothing is left to do at the present moment.
+    ///
+    /// # Errors
+    /// It does not come to rest.
+    pub fn settle(&mut self) -> Result<(), EngineError> {
+        let mut quiet = 0;
+        for _ in 0..ROUNDS {
+            quiet = if self.round() { 0 } else { quiet + 1 };
+            // What one round posts, the next one sees; two quiet rounds leave nothing behind.
+            if quiet > 2 {
+                return Ok(());
+            }
+        }
+        Err(EngineError::Internal("the driver does not come to rest".into()))
+    }
+
+    /// Moves time and runs until nothing is left to do.
+    ///
+    /// # Errors
+    /// It does not come to rest.
+    pub fn advance(&mut self, micros: u64) -> Result<(), EngineError> {
+        self.settle()?;
+        let end = self.micros + micros;
+        while self.micros < end {
+            let next = self.control_due.into_iter().chain(self.tasks.iter().filter_map(|task| task.due));
+            let next = next.filter(|due| *due > self.micros).min().unwrap_or(end).min(end);
+            // Splits may become idle or due in between; a step is never longer than 10 ms.
+            let next = next.min(self.micros + 10_000);
+            self.wall += (next - self.micros) as i64;
+            self.micros = next;
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// Asks and runs until the answer is there.
+    ///
+    /// # Errors
+    /// The answer's; or it does not come within ten virtual minutes.
+    pub fn wait<T: Send + 'static>(
+        &mut self,
+        ask: impl FnOnce(&EngineHandle, Reply<T>),
+    ) -> Result<T, EngineError> {
+        let (send, receive) = std::sync::mpsc::channel();
+        ask(&self.handle, Reply::new(move |answer| drop(send.send(answer))));
+        for _ in 0..60_000 {
+            self.settle()?;
+            if let Ok(answer) = receive.try_recv() {
+                return answer;
+            }
+            self.advance(10_000)?;
+        }
+        Err(EngineError::Internal("no answer within ten virtual minutes".into()))
+    }
+}

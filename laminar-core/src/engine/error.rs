@@ -1,0 +1,162 @@
+//! What the engine reports to whoever asked for something.
+
+use crate::connector::ConnectorError;
+use crate::ids::ObjectId;
+use crate::operator::OperatorError;
+use laminar_storage::disk::DiskError;
+
+/// An error of the engine. Each variant has a stable code.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The engine is stopping or has stopped.
+    #[error("LDB-3001: the engine is stopping; connect again when the server has restarted")]
+    Stopped,
+    /// An object id that is not deployed.
+    #[error("LDB-3002: object {0} does not exist; it was dropped or never created")]
+    NoSuchObject(ObjectId),
+    /// An object id that is deployed already.
+    #[error("LDB-3003: object {0} exists already")]
+    Exists(ObjectId),
+    /// A deployment that cannot run.
+    #[error("LDB-3004: {name}: {reason}")]
+    Refused {
+        /// The object.
+        name: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// DROP of an object that others read.
+    #[error("LDB-3005: object {object} is read by {readers}; drop those first, or use CASCADE")]
+    InUse {
+        /// The object.
+        object: String,
+        /// Who reads it.
+        readers: String,
+    },
+    /// A connector refused.
+    #[error("{}: {}", .0.code, .0.message)]
+    Connector(ConnectorError),
+    /// An operator stopped.
+    #[error("{}: {}", .0.code, .0.message)]
+    Operator(OperatorError),
+    /// The object cannot do what was asked.
+    #[error("LDB-3006: {name} {reason}")]
+    Unsupported {
+        /// The object.
+        name: String,
+        /// What is not possible and what to do.
+        reason: String,
+    },
+    /// A row with this primary key exists.
+    #[error("LDB-3007: duplicate key value violates the primary key of {table}: {key} exists already; use ON CONFLICT to replace the row")]
+    DuplicateKey {
+        /// The table.
+        table: String,
+        /// The key, as text.
+        key: String,
+    },
+    /// A pushed row that the object cannot take.
+    #[error("LDB-3008: row {row} of the INSERT into {object}: {reason}")]
+    BadRow {
+        /// The object.
+        object: String,
+        /// Index of the row.
+        row: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The pipeline has failed and serves nothing until it is resumed or created anew.
+    #[error("LDB-3009: {name} has failed: {reason}")]
+    Failed {
+        /// The object.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// The disk failed.
+    #[error("LDB-3010: {0}")]
+    Disk(DiskError),
+    /// Durable storage failed or does not verify.
+    #[error("{0}")]
+    Storage(String),
+    /// The engine could not start.
+    #[error("LDB-3011: the engine cannot start: {0}")]
+    Start(String),
+    /// The engine runs without a data directory.
+    #[error("LDB-3012: {0} needs a data directory; start with data_dir")]
+    NotDurable(&'static str),
+    /// A request was given up because its limit was reached.
+    #[error("LDB-3013: {what} reached its limit of {limit}; {hint}")]
+    Limit {
+        /// What.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A defect of the engine.
+    #[error("LDB-3999: internal: {0}")]
+    Internal(String),
+}
+
+impl EngineError {
+    /// The stable code.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Stopped => "LDB-3001",
+            Self::NoSuchObject(_) => "LDB-3002",
+            Self::Exists(_) => "LDB-3003",
+            Self::Refused { .. } => "LDB-3004",
+            Self::InUse { .. } => "LDB-3005",
+            Self::Connector(error) => error.code,
+            Self::Operator(error) => error.code,
+            Self::Unsupported { .. } => "LDB-3006",
+            Self::DuplicateKey { .. } => "LDB-3007",
+            Self::BadRow { .. } => "LDB-3008",
+            Self::Failed { .. } => "LDB-3009",
+            Self::Disk(_) => "LDB-3010",
+            Self::Storage(text) => text.get(..8).unwrap_or("LDB-1014"),
+            Self::Start(_) => "LDB-3011",
+            Self::NotDurable(_) => "LDB-3012",
+            Self::Limit { .. } => "LDB-3013",
+            Self::Internal(_) => "LDB-3999",
+        }
+    }
+
+    /// The SQLSTATE that fits.
+    pub const fn sqlstate(&self) -> &'static str {
+        match self {
+            Self::Stopped => "57P01",
+            Self::NoSuchObject(_) => "42P01",
+            Self::Exists(_) => "42P07",
+            Self::Refused { .. } | Self::Unsupported { .. } | Self::NotDurable(_) => "0A000",
+            Self::InUse { .. } => "2BP01",
+            Self::Connector(_) => "58000",
+            Self::Operator(_) | Self::Failed { .. } => "55000",
+            Self::DuplicateKey { .. } => "23505",
+            Self::BadRow { .. } => "22000",
+            Self::Disk(_) | Self::Storage(_) => "58030",
+            Self::Start(_) | Self::Internal(_) => "XX000",
+            Self::Limit { .. } => "54000",
+        }
+    }
+}
+
+impl From<ConnectorError> for EngineError {
+    fn from(error: ConnectorError) -> Self {
+        Self::Connector(error)
+    }
+}
+
+impl From<OperatorError> for EngineError {
+    fn from(error: OperatorError) -> Self {
+        Self::Operator(error)
+    }
+}
+
+impl From<DiskError> for EngineError {
+    fn from(error: DiskError) -> Self {
+        Self::Disk(error)
+    }
+}

@@ -1,0 +1,303 @@
+//! What control and reactors tell each other.
+//!
+//! Invariant: commands of the control thread reach each reactor in one order, so "everything before
+//! this barrier" means the same on all of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow::array::RecordBatch;
+
+use super::feed::GroupId;
+use super::fragment::FragmentId;
+use super::plan::{AttachPlan, DetachPlan};
+use super::reply::Reply;
+use super::request::{
+    AdvanceWatermark, Deployed, Deployment, Insert, Inserted, ReadRequest, ReadRows, Snapshot, Subscribed, Subscriber,
+};
+use super::status::{EngineStatus, ReactorStatus};
+use super::EngineError;
+use crate::connector::{ConnectorError, Position, SplitKey, SplitReader, Wake};
+use crate::data::Batch;
+use crate::graph::SourceSpec;
+use crate::ids::{CheckpointNumber, Epoch, ObjectId, ReactorId, ShardId};
+use crate::operator::Barrier;
+use crate::reactor::Bell;
+
+/// Wakes the reactor of one split.
+pub struct SplitWake {
+    ready: AtomicBool,
+    bell: Arc<Bell>,
+}
+
+impl SplitWake {
+    /// A wake that makes its split ready at once.
+    pub fn new(bell: Arc<Bell>) -> Self {
+        Self { ready: AtomicBool::new(true), bell }
+    }
+
+    /// Whether the split should be polled; forgets the answer.
+    pub fn take(&self) -> bool {
+        self.ready.load(Ordering::Acquire) && self.ready.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the split should be polled.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Keeps the split ready.
+    pub fn keep(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+}
+
+impl Wake for SplitWake {
+    fn wake(&self) {
+        self.ready.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+}
+
+/// A split with its open reader, on its way to its reactor.
+pub struct OpenedSplit {
+    /// Its name.
+    pub key: SplitKey,
+    /// The shard it lives in.
+    pub shard: ShardId,
+    /// The reader.
+    pub reader: Box<dyn SplitReader>,
+    /// Its wake.
+    pub wake: Arc<SplitWake>,
+}
+
+/// To a reactor.
+pub enum Command {
+    /// Builds what a plan holds; it joins at the next barrier after [`Command::Activate`].
+    Attach(Arc<AttachPlan>),
+    /// Lets an attached plan join at the next barrier.
+    Activate(u64),
+    /// Removes objects, joined or not.
+    Detach(Arc<DetachPlan>),
+    /// Ends an epoch at the splits.
+    Barrier(Barrier),
+    /// An epoch is complete on all reactors.
+    Announce(Epoch),
+    /// Adds splits of a group; `all` when these and the earlier ones are all that exist now.
+    Splits {
+        /// The group.
+        group: GroupId,
+        /// Its source.
+        spec: Arc<SourceSpec>,
+        /// The splits of this reactor.
+        splits: Vec<OpenedSplit>,
+    },
+    /// Pushed rows.
+    Insert(Insert, Reply<Inserted>),
+    /// Rows of finished logs, replayed at start.
+    Replay {
+        /// The table or push source.
+        object: ObjectId,
+        /// The logged record.
+        record: Vec<u8>,
+    },
+    /// Copies the rows of materialized outputs at the newest complete epoch.
+    Read {
+        /// Names the read.
+        read: u64,
+        /// Fragments and columns.
+        objects: Vec<(FragmentId, Option<Vec<usize>>)>,
+    },
+    /// Collects the changes of an output from the next barrier on.
+    Subscribe {
+        /// Names the subscription.
+        id: u64,
+        /// The output.
+        fragment: FragmentId,
+        /// Whether the rows as of that barrier come first.
+        snapshot: Snapshot,
+    },
+    /// Ends a subscription.
+    Unsubscribe(u64),
+    /// Moves a push source's watermark.
+    Advance(AdvanceWatermark),
+    /// Frames of a sink are safe at the target.
+    Acknowledged {
+        /// The sink.
+        sink: ObjectId,
+        /// The shard.
+        shard: ShardId,
+        /// All frames up to this one.
+        sequence: u64,
+    },
+    /// A checkpoint was published.
+    Published(CheckpointNumber, Epoch),
+    /// Asks for a status.
+    Status(u64),
+    /// Stops the reactor.
+    Shutdown,
+}
+
+/// The position of a split when a barrier passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The group.
+    pub group: GroupId,
+    /// The split.
+    pub split: SplitKey,
+    /// The place just behind the last record before the barrier.
+    pub position: Position,
+    /// Whether the split had ended.
+    pub ended: bool,
+}
+
+/// To the control thread.
+pub enum Event {
+    /// A plan was built, or not.
+    Attached {
+        /// The plan.
+        number: u64,
+        /// Who.
+        reactor: ReactorId,
+        /// Whether it can run here.
+        result: Result<(), EngineError>,
+    },
+    /// All chains of a reactor have passed a barrier.
+    Passed {
+        /// Who.
+        reactor: ReactorId,
+        /// Which.
+        barrier: Barrier,
+        /// Of a checkpoint: positions of the reactor's splits.
+        cursors: Vec<Cursor>,
+    },
+    /// A reactor's part of a checkpoint is durable.
+    Stored {
+        /// Who.
+        reactor: ReactorId,
+        /// Which.
+        barrier: Barrier,
+        /// What the manifest must know.
+        part: StoredPart,
+    },
+    /// Rows entered a chain since the last barrier.
+    DataFlows,
+    /// A pipeline cannot go on.
+    Failed {
+        /// Which.
+        pipeline: ObjectId,
+        /// Why.
+        error: EngineError,
+    },
+    /// A split cannot be read on.
+    SplitFailed {
+        /// The source.
+        object: ObjectId,
+        /// The split.
+        split: SplitKey,
+        /// Why.
+        error: ConnectorError,
+    },
+    /// A split has ended.
+    SplitEnded {
+        /// The group.
+        group: GroupId,
+        /// The split.
+        split: SplitKey,
+    },
+    /// One reactor's rows of a read.
+    ReadPart {
+        /// Names the read.
+        read: u64,
+        /// Per object.
+        result: Result<Vec<Vec<RecordBatch>>, EngineError>,
+    },
+    /// One reactor's changes of an epoch for a subscription.
+    Changes {
+        /// The subscription.
+        id: u64,
+        /// Who.
+        reactor: ReactorId,
+        /// The epoch.
+        epoch: Epoch,
+        /// Whether these are the snapshot's rows.
+        snapshot: bool,
+        /// The changes.
+        batches: Vec<Batch>,
+    },
+    /// One reactor's status.
+    Status {
+        /// Names the request.
+        id: u64,
+        /// The numbers.
+        status: Box<ReactorStatus>,
+    },
+    /// Durable storage of a reactor failed: the process must end (W4).
+    Fatal(EngineError),
+    /// A reactor has stopped.
+    Stopped(ReactorId),
+}
+
+/// What one reactor contributes to a manifest.
+#[derive(Clone, Debug, Default)]
+pub struct StoredPart {
+    /// How far its log had entered the chains.
+    pub wal: u64,
+}
+
+/// From a client to the control thread.
+pub enum Request {
+    /// Creates and drops objects.
+    Deploy(Deployment, Reply<Deployed>),
+    /// Reads tables and views.
+    Read(ReadRequest, Reply<ReadRows>),
+    /// Follows an object's changes.
+    Subscribe(ObjectId, Snapshot, Box<dyn Subscriber>, Reply<Subscribed>),
+    /// Ends a subscription.
+    Unsubscribe(u64),
+    /// Forces an epoch and waits for it.
+    Flush(Reply<Epoch>),
+    /// Forces a checkpoint and waits for it.
+    Checkpoint(Reply<CheckpointNumber>),
+    /// Moves a push source's watermark.
+    Advance(AdvanceWatermark, Reply<()>),
+    /// Asks how everything is.
+    Status(Reply<EngineStatus>),
+    /// Stops the engine: a last checkpoint, then everything ends.
+    Shutdown(Reply<()>),
+}
+
+/// From connector threads to the control thread.
+pub enum Notice {
+    /// Splits were found and opened.
+    SplitsFound {
+        /// The group.
+        group: GroupId,
+        /// The new ones.
+        splits: Vec<OpenedSplit>,
+    },
+    /// A source cannot be opened; it is tried again if its fault is external.
+    SourceFailed {
+        /// The group.
+        group: GroupId,
+        /// Why.
+        error: ConnectorError,
+    },
+    /// A sink's state has changed.
+    SinkState {
+        /// The sink.
+        sink: ObjectId,
+        /// Its trouble; none = it works.
+        trouble: Option<ConnectorError>,
+    },
+}
+
+/// Anything for the control thread.
+pub enum ControlLetter {
+    /// From a reactor.
+    Event(Event),
+    /// From a client.
+    Request(Request),
+    /// From a connector thread.
+    Notice(Notice),
+}

@@ -1,0 +1,157 @@
+//! The stage of a sink in one reactor: rows become encoded frames on their way to the applier.
+//!
+//! Invariants: frames of a shard are numbered from 0 and acknowledged as a prefix; what is not
+//! acknowledged is kept; at its limit the stage is full and its pipeline waits, it never drops.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::EngineError;
+use super::plan::SinkPlan;
+use super::sink_queue::FrameQueue;
+use crate::connector::{Encoder, Frame, FrameRecord, Registry};
+use crate::data::{Batch, EventTimes};
+use crate::ids::{Epoch, ObjectId, ShardId};
+use crate::operator::{Barrier, OperatorError};
+
+/// Frames of one shard that are not acknowledged.
+struct Kept {
+    shard: ShardId,
+    next: u64,
+    frames: VecDeque<(Arc<Frame>, u64)>,
+}
+
+/// One sink on one reactor.
+pub struct Stage {
+    plan: SinkPlan,
+    encoder: Option<Box<dyn Encoder>>,
+    queue: Arc<FrameQueue>,
+    kept: Vec<Kept>,
+    time: Option<usize>,
+    /// Rows count from the end of this epoch on.
+    after: Option<Epoch>,
+    joined: bool,
+    rows: u64,
+    bytes: u64,
+    limit: u64,
+}
+
+impl Stage {
+    /// A stage that has not joined yet.
+    ///
+    /// # Errors
+    /// The format is unknown or refuses the columns.
+    pub fn new(plan: &SinkPlan, slots: &[ShardId], registry: &Registry, limit: u64) -> Result<Self, EngineError> {
+        let spec = &plan.spec;
+        let refused = |reason: String| EngineError::Refused { name: spec.name.clone(), reason };
+        let encoder = match &spec.format {
+            None => None,
+            Some(format) => {
+                let factory = registry.encoders.get(format.as_str()).ok_or_else(|| {
+                    let known = registry.encoders.keys().copied().collect::<Vec<_>>().join(", ");
+                    refused(format!("format {format} is not known; this server writes {known}"))
+                })?;
+                let options = spec
+                    .options
+                    .iter()
+                    .filter(|(name, _)| factory.options().iter().any(|option| option.name == name.as_str()))
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect();
+                Some(factory.create(spec.schema.columns.clone(), spec.envelope, spec.key.as_deref(), &options)?)
+            }
+        };
+        Ok(Self {
+            encoder,
+            queue: plan.queue.clone(),
+            kept: slots.iter().map(|&shard| Kept { shard, next: 0, frames: VecDeque::new() }).collect(),
+            time: spec.schema.time.first().copied(),
+            after: None,
+            joined: false,
+            rows: 0,
+            bytes: 0,
+            limit,
+            plan: plan.clone(),
+        })
+    }
+
+    /// The sink.
+    pub fn sink(&self) -> ObjectId {
+        self.plan.spec.id
+    }
+
+    /// The fragment whose output it writes.
+    pub fn fragment(&self) -> super::fragment::FragmentId {
+        self.plan.fragment
+    }
+
+    /// Whether it keeps as much as it may.
+    pub fn is_full(&self) -> bool {
+        self.bytes >= self.limit
+    }
+
+    /// Rows staged, frames kept, and their bytes.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        (self.rows, self.kept.iter().map(|kept| kept.frames.len() as u64).sum(), self.bytes)
+    }
+
+    /// Joins: at once with a pipeline that is new itself, else behind `epoch`.
+    pub fn join(&mut self, epoch: Epoch, fresh: bool) {
+        self.joined = fresh;
+        self.after = (!fresh).then_some(epoch);
+    }
+
+    /// The output has passed a barrier.
+    pub fn barrier(&mut self, barrier: Barrier) {
+        if self.after.is_some_and(|after| barrier.epoch >= after) {
+            self.after = None;
+            self.joined = true;
+        }
+    }
+
+    /// Encodes rows of a local shard into one frame and hands it to the applier.
+    ///
+    /// # Errors
+    /// A value that the format cannot hold.
+    pub fn rows(&mut self, slot: usize, batch: &Batch, epoch: Epoch) -> Result<(), EngineError> {
+        if !self.joined {
+            return Ok(());
+        }
+        let times = match self.time {
+            None => None,
+            Some(column) => Some(EventTimes::read(batch.rows.column(column).as_ref()).map_err(OperatorError::from)?),
+        };
+        let mut records = Vec::with_capacity(batch.len());
+        let mut bytes = 0;
+        if let Some(encoder) = self.encoder.as_mut() {
+            encoder.encode(batch, epoch, &mut |record| {
+                bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + 32;
+                records.push(FrameRecord {
+                    key: record.key.map(<[u8]>::to_vec),
+                    value: record.value.map(<[u8]>::to_vec),
+                    timestamp_ms: times.as_ref().and_then(|t| t.get(record.row)).map(|t| t.0.div_euclid(1000)),
+                });
+            })?;
+        } else {
+            records.resize(batch.len(), FrameRecord { key: None, value: None, timestamp_ms: None });
+        }
+        self.rows += batch.len() as u64;
+        if records.is_empty() {
+            return Ok(());
+        }
+        let kept = &mut self.kept[slot];
+        let frame = Arc::new(Frame { shard: kept.shard, sequence: kept.next, records });
+        kept.next += 1;
+        kept.frames.push_back((frame.clone(), bytes as u64));
+        self.bytes += bytes as u64;
+        self.queue.push(frame);
+        Ok(())
+    }
+
+    /// Frames up to `sequence` are safe at the target.
+    pub fn acknowledged(&mut self, shard: ShardId, sequence: u64) {
+        let Some(kept) = self.kept.iter_mut().find(|kept| kept.shard == shard) else { return };
+        while let Some((_, bytes)) = kept.frames.pop_front_if(|(frame, _)| frame.sequence <= sequence) {
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+    }
+}
