@@ -3,11 +3,24 @@
 //!
 //! Invariant: knows no protocol; connectors are registered from outside.
 
+mod ask;
+mod cancel;
 pub mod copy;
+mod database;
+mod deploy;
 mod error;
+mod execute;
 mod options;
 mod response;
+mod session;
+mod status;
+mod subscription;
 
+pub use cancel::CancelHandle;
+pub use database::{CheckpointInfo, Database};
 pub use error::{DbError, Notice, Severity};
+pub use laminar_sql::parse::Statement;
 pub use options::{Backend, DatabaseOptions};
 pub use response::{Description, Response, RowStream, TransactionState};
+pub use session::Session;
+pub use status::Status;
