@@ -185,7 +185,7 @@ fn pipeline(
 fn merged<'a>(mut parts: impl Iterator<Item = &'a OperatorStatus>) -> Option<OperatorStatus> {
     let mut whole = parts.next()?.clone();
     for part in parts {
-        whole.metrics.add(&part.metrics);
+        whole.metrics.merge(&part.metrics);
         whole.watermark = match (whole.watermark, part.watermark) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

@@ -84,7 +84,7 @@ pub async fn watermark(
 fn pipeline_line(catalog: &Catalog, engine: &EngineStatus, pipeline: ObjectId) -> [Option<String>; 4] {
     let operators: Vec<_> =
         engine.reactors.iter().flat_map(|r| &r.operators).filter(|o| o.pipeline == pipeline).collect();
-    let late: u64 = operators.iter().map(|o| o.metrics.late_dropped).sum();
+    let late: u64 = operators.iter().map(|o| o.metrics.rows_late_dropped).sum();
     let rows_in: u64 = operators.iter().map(|o| o.metrics.rows_in).max().unwrap_or(0);
     let watermark = operators.iter().filter_map(|o| o.watermark).min();
     let state = engine.objects.iter().find(|o| o.id == pipeline).map(|o| state_words(&o.state));
