@@ -17,6 +17,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cursor::fold;
 pub use split::Location;
 pub use statement::{
     AdvanceWatermark, ColumnDef, ColumnOrigin, Conflict, CopyFormat, CopyIn, CreateQuery, CreateSink, CreateSource, CreateTable, Drop,
