@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
-use laminar_core::connector::options::OptionSpec;
+use laminar_core::connector::options::Options;
 use laminar_core::data::{ChangeMode, StreamSchema};
 use laminar_core::graph::{ColumnSource, ObjectSpec, SourceColumn, SourceSpec, WatermarkSpec};
 
@@ -14,7 +14,6 @@ use super::types::arrow_type;
 use super::{Context, Planned};
 use crate::catalog::CatalogEntry;
 use crate::catalog::nearest;
-use crate::catalog::options::Declared;
 use crate::error::{Kind, SqlError};
 use crate::parse::{ColumnDef, ColumnOrigin, CreateSource, FormatClause, Given, RelationKind, WatermarkClause};
 
@@ -78,6 +77,20 @@ impl Connection {
                 self.format = Some(format.to_owned());
             }
             _ => self.format = Some(value),
+        }
+    }
+
+    /// The options for the connector and the format.
+    pub fn given(&self) -> Options {
+        self.options.iter().map(|g| (g.key.clone(), g.value.clone())).collect()
+    }
+
+    /// Points an error at the option that it names.
+    pub fn place(&self, error: SqlError) -> SqlError {
+        let named = self.options.iter().find(|g| error.message.contains(&format!("'{}'", g.key)));
+        match named {
+            Some(given) => error.at(given.at),
+            None => error,
         }
     }
 
@@ -163,51 +176,44 @@ impl Context<'_> {
         Ok(Planned::Create { objects: vec![entry], replaces, notices })
     }
 
-    fn source_options(
-        &self,
-        connection: &Connection,
-    ) -> Result<std::collections::BTreeMap<String, String>, SqlError> {
-        let mut owner = "a push source".to_owned();
-        let mut specs: Vec<&OptionSpec> = Vec::new();
-        let mut typed = false;
-        if let Some(connector) = &connection.connector {
-            let factory = self
-                .registry
-                .sources
-                .get(connector.as_str())
-                .ok_or_else(|| unknown_name("source connector", connector, self.registry.sources.keys().copied()))?;
-            owner = format!("connector {connector}");
-            specs.extend(factory.options());
-            typed = factory.typed();
+    /// Options by canonical name, checked against connector and format.
+    fn source_options(&self, connection: &Connection) -> Result<Options, SqlError> {
+        if let Some(envelope) = &connection.envelope {
+            return Err(SqlError::unsupported(
+                format!("FORMAT {} on a source", envelope.to_uppercase()),
+                "FORMAT PLAIN reads append-only records",
+            ));
         }
-        match (&connection.format, typed, &connection.connector) {
-            (Some(format), false, Some(_)) => {
-                let factory = self
-                    .registry
-                    .decoders
-                    .get(format.as_str())
-                    .ok_or_else(|| unknown_name("format", format, self.registry.decoders.keys().copied()))?;
-                owner = format!("{owner} with format {format}");
-                specs.extend(factory.options());
-            }
-            (Some(_), _, None) => {
+        let Some(connector) = &connection.connector else {
+            if connection.format.is_some() {
                 return Err(SqlError::new(Kind::InvalidOption, "a push source has no format")
                     .hint("add connector = '…', or leave the format out"));
             }
-            (Some(_), true, Some(connector)) => {
-                return Err(SqlError::new(Kind::InvalidOption, format!("connector {connector} brings typed rows and takes no format")));
-            }
-            (None, false, Some(connector)) => {
+            return match connection.options.first() {
+                None => Ok(Options::new()),
+                Some(given) => Err(SqlError::new(Kind::InvalidOption, format!("a push source has no option \"{}\"", given.key))
+                    .hint("a source with connector = '…' takes the connector's options; a push source takes max_future")
+                    .at(given.at)),
+            };
+        };
+        let given = connection.given();
+        let checked = self
+            .registry
+            .source_options(connector, connection.format.as_deref(), &given)
+            .map_err(|e| connection.place(e.into()))?;
+        let typed = self.registry.sources.get(connector.as_str()).is_some_and(|f| f.typed());
+        match (&connection.format, typed) {
+            (Some(_), true) => Err(SqlError::new(
+                Kind::InvalidOption,
+                format!("connector {connector} brings typed rows and takes no format"),
+            )),
+            (None, false) => {
                 let formats: Vec<&str> = self.registry.decoders.keys().copied().collect();
-                return Err(SqlError::new(Kind::InvalidOption, format!("connector {connector} needs a format"))
-                    .hint(format!("add format = '…'; this build reads: {}", formats.join(", "))));
+                Err(SqlError::new(Kind::InvalidOption, format!("connector {connector} needs a format"))
+                    .hint(format!("add format = '…'; this build reads: {}", formats.join(", "))))
             }
-            (None, _, _) => {}
+            _ => Ok(checked),
         }
-        if let Some(envelope) = &connection.envelope {
-            return Err(SqlError::unsupported(format!("FORMAT {} on a source", envelope.to_uppercase()), "FORMAT PLAIN reads append-only records"));
-        }
-        Declared { owner, specs }.check(&connection.options)
     }
 
     fn source_column(&self, made: &mut Columns, def: &ColumnDef, connection: &Connection) -> Result<(), SqlError> {
@@ -302,7 +308,7 @@ impl Context<'_> {
         let Some(factory) = spec.connector.as_ref().and_then(|c| self.registry.sources.get(c.as_str())) else {
             return Ok(());
         };
-        if factory.bounded(&spec.options).map_err(|e| from_connector(&e))? && !max_future_given {
+        if factory.bounded(&spec.options).map_err(SqlError::from)? && !max_future_given {
             if let Some(watermark) = &mut spec.watermark {
                 watermark.max_future = None;
             }
@@ -317,9 +323,9 @@ impl Context<'_> {
                     ColumnSource::Metadata(_) | ColumnSource::Computed(_) => None,
                 })
                 .unzip();
-            decoder.create(&names, Arc::new(Schema::new(fields)), &spec.options).map_err(|e| from_connector(&e))?;
+            decoder.create(&names, Arc::new(Schema::new(fields)), &spec.options).map_err(SqlError::from)?;
         }
-        factory.check(spec).map_err(|e| from_connector(&e))
+        Ok(factory.check(spec)?)
     }
 }
 
@@ -327,10 +333,6 @@ impl Context<'_> {
 struct Columns {
     fields: Vec<Field>,
     columns: Vec<SourceColumn>,
-}
-
-pub(super) fn from_connector(error: &laminar_core::connector::ConnectorError) -> SqlError {
-    SqlError::new(Kind::InvalidOption, error.message.clone()).detail(format!("connector error {}", error.code))
 }
 
 fn refuse_sink_target(connection: &mut Connection) -> Result<(), SqlError> {
