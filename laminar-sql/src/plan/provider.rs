@@ -1,0 +1,135 @@
+//! What DataFusion's SQL planner asks of us: relations, functions, types.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DataFusionError, Result as DfResult, TableReference};
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
+use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+use laminar_core::graph::ObjectSpec;
+use laminar_core::ids::ObjectId;
+
+use super::admit::Purpose;
+use super::types::Types;
+use crate::catalog::{Catalog, CatalogEntry};
+use crate::error::{Kind, SqlError};
+use crate::function;
+
+/// A relation in a plan.
+pub(crate) struct Relation {
+    pub id: ObjectId,
+    /// The object; none = a relation that the caller fills.
+    pub entry: Option<Arc<CatalogEntry>>,
+    pub columns: SchemaRef,
+}
+
+impl TableSource for Relation {
+    fn schema(&self) -> SchemaRef {
+        self.columns.clone()
+    }
+}
+
+/// A catalog and the functions, for one query.
+pub(crate) struct Provider<'a> {
+    pub catalog: &'a Catalog,
+    pub purpose: Purpose,
+    pub config: Arc<ConfigOptions>,
+}
+
+/// DataFusion's options as our dialect needs them.
+pub(crate) fn config(time_zone: &str) -> ConfigOptions {
+    let mut config = ConfigOptions::new();
+    config.sql_parser.map_string_types_to_utf8view = false;
+    config.sql_parser.enable_ident_normalization = true;
+    config.execution.time_zone = Some(time_zone.to_owned());
+    config.optimizer.skip_failed_rules = false;
+    config
+}
+
+impl Provider<'_> {
+    fn find(&self, name: &TableReference) -> Result<Relation, SqlError> {
+        let (schema, table) = (name.schema(), name.table());
+        if schema.is_none_or(|s| s == "public") {
+            if let Some(entry) = self.catalog.get(table) {
+                return self.object(entry);
+            }
+        }
+        let full = match schema {
+            Some(schema) if schema != "public" => format!("{schema}.{table}"),
+            _ => table.to_owned(),
+        };
+        match self.catalog.system(&full) {
+            Some(system) if self.purpose == Purpose::AdHoc => {
+                Ok(Relation { id: system.id, entry: None, columns: system.columns.clone() })
+            }
+            Some(_) => Err(SqlError::unsupported(format!("\"{full}\" in a continuous query"), "it can be read with SELECT")),
+            None => Err(self.catalog.missing(&full)),
+        }
+    }
+
+    fn object(&self, entry: &Arc<CatalogEntry>) -> Result<Relation, SqlError> {
+        if let ObjectSpec::Sink(_) = entry.spec {
+            return Err(SqlError::new(Kind::WrongObjectKind, format!("\"{}\" is a sink, nothing can be read from it", entry.name()))
+                .hint("read what the sink writes"));
+        }
+        Ok(Relation { id: entry.id(), entry: Some(entry.clone()), columns: entry.schema().columns.clone() })
+    }
+}
+
+impl ContextProvider for Provider<'_> {
+    fn get_table_source(&self, name: TableReference) -> DfResult<Arc<dyn TableSource>> {
+        match self.find(&name) {
+            Ok(relation) => Ok(Arc::new(relation)),
+            Err(error) => Err(DataFusionError::External(Box::new(error))),
+        }
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &function::all().planners
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::new(Types))
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        function::all().scalar.get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        function::all().higher_order.get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        function::all().aggregate.get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        function::all().window.get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        &self.config
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        function::all().scalar.keys().filter(|n| !n.starts_with("__")).cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        function::all().higher_order.keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        function::all().aggregate.keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        function::all().window.keys().cloned().collect()
+    }
+}
