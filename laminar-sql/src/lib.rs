@@ -4,4 +4,13 @@
 //! callers do not compile DataFusion's generics again.
 
 pub mod adhoc;
+pub mod catalog;
+mod compile;
+mod error;
+pub mod explain;
 pub mod expression;
+pub mod function;
+pub mod parse;
+pub mod plan;
+
+pub use error::{Kind, SqlError};

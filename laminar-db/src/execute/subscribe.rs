@@ -70,8 +70,8 @@ fn selection(object: &StreamSchema, plan: &SubscribePlan) -> Result<Selection, C
     let mut fields =
         vec![Field::new("laminar_epoch", DataType::Int64, false), Field::new("laminar_weight", DataType::Int64, true)];
     let mut project = Vec::new();
-    for (name, expr) in &plan.project {
-        fields.push(Field::new(name, expr.data_type(), true));
+    for (name, data_type, expr) in &plan.project {
+        fields.push(Field::new(name, data_type.clone(), true));
         project.push(compiler.compile(expr, &input)?);
     }
     let progress = if plan.progress { Progress::EachEpoch } else { Progress::Silent };

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use laminar_core::graph::{ObjectSpec, PipelineKind};
 use laminar_sql::adhoc::pg_catalog::{Column, Relation, RelationKind, Setting, Snapshot, SystemError, SystemQuery};
 use laminar_sql::catalog::{Catalog, CatalogEntry};
-use laminar_sql::expression::immutable_functions;
+use laminar_sql::expression::{immutable_functions, literal_to_scalar};
 use laminar_sql::parse::Statement;
 use laminar_sql::plan::Param;
 
@@ -24,7 +24,7 @@ pub async fn run(session: &Session, statement: &Statement, params: &[Param]) -> 
         .map(|p| match p {
             Param::Null => None,
             Param::Text(text) => Some(text.clone()),
-            Param::Value(value) => Some(value.to_string()),
+            Param::Value(value, data_type) => literal_to_scalar(value, data_type).ok().filter(|v| !v.is_null()).map(|v| v.to_string()),
         })
         .collect();
     let query = query.bind(&values)?;

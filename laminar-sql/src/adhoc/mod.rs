@@ -9,5 +9,4 @@ mod relation;
 mod session;
 
 pub use query::{AdhocQuery, QueryRows, RelationRows, RelationUse};
-pub use relation::RelationSource;
 pub use session::state;

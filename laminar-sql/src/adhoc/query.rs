@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use laminar_core::expr::Literal;
 
-use super::relation::RelationSource;
+use super::relation::name_of;
 use super::session::state;
 use crate::SqlError;
 use crate::expression::literal_to_scalar;
@@ -93,10 +93,10 @@ impl AdhocQuery {
         let mut uses: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         optimized.apply_with_subqueries(|node| {
             if let LogicalPlan::TableScan(scan) = node
-                && let Some(relation) = RelationSource::of(&scan.source)
+                && let Some(name) = name_of(&scan.source)
             {
                 let all = || (0..scan.source.schema().fields().len()).collect();
-                let columns = uses.entry(relation.name().to_owned()).or_default();
+                let columns = uses.entry(name).or_default();
                 columns.extend(scan.projection.clone().unwrap_or_else(all));
             }
             Ok(TreeNodeRecursion::Continue)
@@ -139,10 +139,10 @@ impl AdhocQuery {
 fn with_rows(plan: LogicalPlan, rows: &RelationRows) -> Result<LogicalPlan, DataFusionError> {
     let replaced = plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::TableScan(scan) = node else { return Ok(Transformed::no(node)) };
-        let Some(relation) = RelationSource::of(&scan.source) else {
+        let Some(name) = name_of(&scan.source) else {
             return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
         };
-        let batches = rows.get(relation.name()).cloned().unwrap_or_default();
+        let batches = rows.get(&name).cloned().unwrap_or_default();
         let table = MemTable::try_new(scan.source.schema(), vec![batches])?;
         let source = provider_as_source(Arc::new(table));
         Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan })))

@@ -5,8 +5,6 @@
 
 mod entry;
 mod system;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

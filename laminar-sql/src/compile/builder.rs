@@ -65,7 +65,7 @@ impl Builder {
 
     /// Says that a node executes clauses.
     pub fn claim(&mut self, node: usize, clauses: &[ClauseId]) {
-        let by = format!("{node}: {}", crate::explain::operator_name(&self.nodes[node].operator));
+        let by = format!("{node}: {}", crate::explain::operator_text(&self.nodes[node].operator));
         for clause in clauses {
             self.claims.push(Claim { clause: *clause, by: by.clone() });
         }
@@ -104,7 +104,7 @@ impl Builder {
     /// Gives each node its stable id.
     pub fn finish(mut self, object: ObjectId) -> Self {
         for (index, node) in self.nodes.iter_mut().enumerate() {
-            let name = crate::explain::operator_name(&node.operator);
+            let name = crate::explain::operator_text(&node.operator);
             let text = format!("{}/{index}/{name}", object.0);
             node.id = OperatorId(xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
         }

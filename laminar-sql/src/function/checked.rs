@@ -11,8 +11,9 @@ use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility, merge_schema,
+    ScalarUDFImpl, Signature, Volatility,
 };
+use datafusion::logical_expr::utils::merge_schema;
 use datafusion::physical_expr_common::datum::apply;
 
 #[derive(Debug, PartialEq, Eq, Hash)]

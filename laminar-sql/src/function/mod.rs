@@ -11,7 +11,7 @@ mod window_time;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use datafusion::execution::session_state::SessionStateDefaults;
+use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, Volatility, WindowUDF};
 

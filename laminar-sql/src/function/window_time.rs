@@ -59,5 +59,5 @@ impl ScalarUDFImpl for WindowTime {
 fn one_less<T: ArrowTimestampType>(ends: &ArrayRef) -> Result<ArrayRef> {
     let ends: &PrimitiveArray<T> = ends.as_primitive();
     let less: PrimitiveArray<T> = ends.unary(|end| end.saturating_sub(1));
-    Ok(Arc::new(less.with_data_type(ends.data_type().clone())))
+    Ok(Arc::new(less.with_data_type(arrow::array::Array::data_type(ends).clone())))
 }

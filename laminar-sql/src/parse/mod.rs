@@ -14,8 +14,6 @@ mod options;
 mod show;
 mod split;
 mod statement;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use cursor::fold;
 pub use split::Location;

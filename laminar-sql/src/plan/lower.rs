@@ -163,7 +163,7 @@ fn default_time(relation: &Ident, catalog: &Catalog, at: Location) -> Result<Str
 }
 
 fn group_form(select: &mut Select, catalog: &Catalog, clauses: &mut Clauses) -> Result<(), SqlError> {
-    let GroupByExpr::Expressions(group, _) = &mut select.group_by else { return Ok(()) };
+    let GroupByExpr::Expressions(group, _) = select.group_by.clone() else { return Ok(()) };
     let mut window: Option<Shape> = None;
     let mut groups = Vec::with_capacity(group.len() + 1);
     for e in group.iter() {
@@ -188,7 +188,9 @@ fn group_form(select: &mut Select, catalog: &Catalog, clauses: &mut Clauses) -> 
         Some(shape) => time_text(shape, select, catalog, Location { line: 0, column: 0 })?,
         None => return refuse_ungrouped(select),
     };
-    *group = groups;
+    if let GroupByExpr::Expressions(group, _) = &mut select.group_by {
+        *group = groups;
+    }
     let replace = Replace { shape: window.as_ref(), time: &time };
     for item in &mut select.projection {
         replace.item(item)?;

@@ -24,8 +24,6 @@ mod sink;
 mod source;
 mod subscribe;
 mod table;
-#[cfg(test)]
-mod tests;
 mod types;
 mod window_call;
 mod window_node;
@@ -36,7 +34,8 @@ use laminar_core::connector::Registry;
 
 pub use clause::{Claim, ClauseId};
 pub(crate) use interval::{show_micros, text_micros};
-pub use planned::{Param, Planned, Transaction};
+pub use describe::{Described, pipelines_schema, watermark_schema};
+pub use planned::{Param, Planned, SubscribePlan, Transaction};
 pub(crate) use provider::Relation;
 pub use settings::SessionSettings;
 pub use types::sql_type;

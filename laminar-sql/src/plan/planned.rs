@@ -1,9 +1,9 @@
 //! What a statement asks the database to do.
 
 use arrow::array::RecordBatch;
-use datafusion::common::ScalarValue;
+use arrow::datatypes::DataType;
 use laminar_core::data::EventTime;
-use laminar_core::expr::ScalarExpr;
+use laminar_core::expr::{Literal, ScalarExpr};
 use laminar_core::ids::ObjectId;
 
 use crate::adhoc::AdhocQuery;
@@ -18,7 +18,7 @@ pub enum Param {
     /// A text, read as the type that the statement needs.
     Text(String),
     /// A typed value.
-    Value(ScalarValue),
+    Value(Literal, DataType),
 }
 
 /// Transaction statements.
@@ -179,8 +179,8 @@ pub struct SubscribePlan {
     pub columns: Vec<usize>,
     /// Over the needed columns.
     pub filter: Option<ScalarExpr>,
-    /// The output, over the needed columns.
-    pub project: Vec<(String, ScalarExpr)>,
+    /// The output, over the needed columns: name, type, expression.
+    pub project: Vec<(String, DataType, ScalarExpr)>,
     /// Whether the present rows come first.
     pub snapshot: bool,
     /// Whether rows tell that time went on without a change.

@@ -24,6 +24,14 @@ pub(crate) struct Relation {
     pub columns: SchemaRef,
 }
 
+impl Relation {
+    /// The relation behind a table source of a plan, if it is one of ours.
+    pub fn of(source: &Arc<dyn TableSource>) -> Option<&Self> {
+        let source: &dyn std::any::Any = source.as_ref();
+        source.downcast_ref::<Self>()
+    }
+}
+
 impl TableSource for Relation {
     fn schema(&self) -> SchemaRef {
         self.columns.clone()

@@ -116,7 +116,7 @@ fn updated_by(entry: &CatalogEntry) -> String {
         n.output.mode == ChangeMode::Changelog && matches!(n.operator, OperatorSpec::Aggregate { .. })
     });
     match aggregate {
-        Some(node) => format!("the operator {}", crate::explain::operator_name(&node.operator)),
+        Some(node) => format!("the operator {}", crate::explain::operator_text(&node.operator)),
         None => "its input".to_owned(),
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct WindowNode {
 impl WindowNode {
     pub fn new(input: LogicalPlan, time: Column, lengths: (i64, i64, i64), qualifier: String) -> Result<Self> {
         let schema = input.schema();
-        let time_field = schema.field_from_column(&time)?;
+        let time_field = datafusion::common::ExprSchema::field_from_column(schema.as_ref(), &time)?;
         let data_type = time_field.data_type().clone();
         let mut fields: Vec<_> = schema.iter().map(|(q, f)| (q.cloned(), f.clone())).collect();
         for name in [START, END] {
