@@ -237,41 +237,41 @@ def differing(found: dict, wanted: dict, where: str):
     assert not wrong, f"{where} differs in {len(wrong)} of {len(wanted)} bars, e.g. (found, wanted) {sample}"
 
 
-def undisturbed(binary, kafka, rows, expected):
-    server = Server(binary, kafka.address, "calm")
+def undisturbed(binary, kafka, rows, expected, run: str):
+    server = Server(binary, kafka.address, run)
     try:
-        kafka.create("trades_calm")
-        kafka.create("ohlc_1m_calm")
+        kafka.create(f"trades_{run}")
+        kafka.create(f"ohlc_1m_{run}")
         server.start()
         began = time.monotonic()
-        kafka.produce("trades_calm", rows + end_rows(rows))
-        twice = check(server, kafka, "calm", expected, kills=0)
+        kafka.produce(f"trades_{run}", rows + end_rows(rows))
+        twice = check(server, kafka, run, expected, kills=0)
         assert twice == 0, "without a failure nothing is written twice"
         print(f"undisturbed: {len(rows)} trades, {len(expected)} bars equal in view and topic, {time.monotonic() - began:.1f} s")
         server.stop()
         server.start()
-        check(server, kafka, "calm", expected, kills=0)
+        check(server, kafka, run, expected, kills=0)
         print("after a clean restart: the same")
         server.stop()
     finally:
         finish(server)
 
 
-def killed(binary, kafka, rows, expected, kills: int, seed: int):
-    rng = random.Random(seed)
-    server = Server(binary, kafka.address, "kills")
+def killed(binary, kafka, rows, expected, run: str, kills: int):
+    rng = random.Random(run)
+    server = Server(binary, kafka.address, run)
     try:
-        kafka.create("trades_kills")
-        kafka.create("ohlc_1m_kills")
+        kafka.create(f"trades_{run}")
+        kafka.create(f"ohlc_1m_{run}")
         server.start()
         slices = [rows[len(rows) * n // kills : len(rows) * (n + 1) // kills] for n in range(kills)]
         for piece in slices:
-            kafka.produce("trades_kills", piece)
+            kafka.produce(f"trades_{run}", piece)
             time.sleep(rng.uniform(0, 1.2))  # the point of the kill: anywhere within a checkpoint interval
             server.kill()
             server.start()
-        kafka.produce("trades_kills", end_rows(rows))
-        twice = check(server, kafka, "kills", expected, kills)
+        kafka.produce(f"trades_{run}", end_rows(rows))
+        twice = check(server, kafka, run, expected, kills)
         slowest = max(server.restarts_s)
         print(f"kill -9 at {kills} points: nothing lost, the view exact, {twice} bars written again, slowest start {slowest:.2f} s")
         server.stop()
@@ -306,8 +306,8 @@ def main():
         kafka = Kafka(given.target / "examples" / "kafka-tool")
         rows = list(trades(given.trades, given.seed))
         expected = recompute(rows)
-        undisturbed(given.target / "laminardb-server", kafka, rows, expected)
-        killed(given.target / "laminardb-server", kafka, rows, expected, given.kills, given.seed)
+        undisturbed(given.target / "laminardb-server", kafka, rows, expected, f"calm_{given.seed}")
+        killed(given.target / "laminardb-server", kafka, rows, expected, f"kills_{given.seed}", given.kills)
     finally:
         if own:
             subprocess.run([ROOT / "scripts/kafka.sh", "stop"], check=False)
