@@ -4,7 +4,7 @@ CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/laminardb
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help install demo demo-kafka test lint tidy release
+.PHONY: help install demo demo-kafka test test-kafka lint tidy release
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,7 +33,16 @@ lint: ## clippy, warnings are errors
 
 test: install tidy ## installs what is missing and passes every test
 	cargo test --workspace
+	$(MAKE) test-kafka
 	$(MAKE) lint
+
+test-kafka: ## the connector and the whole server on a real Kafka
+	cargo build --package laminar-server --bins
+	cargo build --package laminar-connector-kafka --example kafka-tool
+	@export LAMINAR_KAFKA_DIR=$$(mktemp -d); trap 'scripts/kafka.sh stop' EXIT; \
+	  export LAMINAR_TEST_KAFKA && LAMINAR_TEST_KAFKA=$$(scripts/kafka.sh start) && \
+	  cargo test --package laminar-connector-kafka --lib -- --ignored && \
+	  scripts/e2e/kafka.py --target $(CARGO_TARGET_DIR)/debug
 
 release: ## the binary that is shipped
 	cargo build --release --package laminar-server --bin laminardb-server

@@ -4,7 +4,16 @@
 //! reason; nothing here knows which system the bytes came from.
 
 mod column;
+pub mod csv;
 pub mod json;
+mod lines;
 mod value;
 
+pub use csv::{CsvDecoderFactory, CsvEncoderFactory};
 pub use json::{JsonDecoderFactory, JsonEncoderFactory};
+pub use lines::Lines;
+
+/// Microseconds since 1970 UTC of a timestamp's text (RFC 3339 and PostgreSQL's spelling); none = not one.
+pub fn parse_timestamp_us(text: &str) -> Option<i64> {
+    value::moment::timestamp(text.trim().as_bytes(), arrow::datatypes::TimeUnit::Microsecond).ok()
+}

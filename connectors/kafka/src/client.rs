@@ -5,7 +5,7 @@
 //! most one reader per client; the consumer is destroyed on the service thread, never on a reactor;
 //! nothing is read from a group, partitions are assigned by us.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -48,15 +48,15 @@ pub struct SplitState {
     pub wake: Arc<dyn Wake>,
 }
 
-/// Whether the brokers answer, with the number of the outage.
+/// Whether the brokers answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// They answer.
     Up,
     /// A connection broke; nobody knows yet.
     Suspect,
-    /// Away longer than the grace time, for the n-th time.
-    Down(u64),
+    /// Away longer than the grace time.
+    Down,
 }
 
 /// The consumer with everything its readers share.
@@ -79,9 +79,9 @@ pub struct ClientHandle {
 /// Seen from librdkafka's callbacks.
 #[derive(Default)]
 struct Outage {
-    /// 2 × number of outages; odd while one is suspected or known.
-    word: AtomicU64,
+    suspected: AtomicBool,
     known: AtomicBool,
+    /// Since when, and what librdkafka says.
     reason: Mutex<(Option<Instant>, String)>,
 }
 
@@ -124,7 +124,7 @@ impl Outage {
         let mut guard = lock(&self.reason);
         if guard.0.is_none() {
             *guard = (Some(Instant::now()), reason.to_string());
-            self.word.fetch_or(1, Ordering::AcqRel);
+            self.suspected.store(true, Ordering::Release);
         }
     }
 
@@ -132,9 +132,7 @@ impl Outage {
         let mut guard = lock(&self.reason);
         guard.0 = None;
         self.known.store(false, Ordering::Release);
-        // Odd to the next even number: the next outage has a number of its own.
-        let word = self.word.load(Ordering::Acquire);
-        self.word.store((word | 1).wrapping_add(1), Ordering::Release);
+        self.suspected.store(false, Ordering::Release);
     }
 }
 
@@ -182,11 +180,10 @@ impl Client {
 
     /// Whether the brokers answer.
     pub fn health(&self) -> Health {
-        let word = self.events.word.load(Ordering::Acquire);
-        if word & 1 == 0 {
+        if !self.events.suspected.load(Ordering::Acquire) {
             Health::Up
         } else if self.events.known.load(Ordering::Acquire) {
-            Health::Down(word)
+            Health::Down
         } else {
             Health::Suspect
         }

@@ -224,7 +224,7 @@ impl Source for KafkaSource {
     ) -> Result<Box<dyn SplitReader>, ConnectorError> {
         let (topic, partition) = parse(split)?;
         let handle = self.client_for(topic, partition)?;
-        if let Health::Down(_) = handle.client.health() {
+        if handle.client.health() == Health::Down {
             return Err(handle.client.outage().into());
         }
         let offset = self.first_offset(&handle, topic, partition, &from)?;

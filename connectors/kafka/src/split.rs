@@ -30,8 +30,6 @@ pub struct KafkaSplit {
     stashed: Option<Trouble>,
     /// Set by an error behind which records would be skipped: only a new reader goes on.
     broken: bool,
-    /// The outage that was reported.
-    reported: u64,
     /// Mean size of the records so far, to aim at the budget's bytes.
     mean_bytes: usize,
     servers: Arc<str>,
@@ -56,7 +54,6 @@ impl KafkaSplit {
             at_end: false,
             stashed: None,
             broken: false,
-            reported: 0,
             mean_bytes: 256,
             servers,
         }
@@ -115,11 +112,8 @@ impl KafkaSplit {
                 let behind = self.position < self.state.end.load(Ordering::Acquire);
                 Ok(Polled::Pending { caught_up: self.at_end && !behind })
             }
-            Health::Down(number) if number != self.reported => {
-                self.reported = number;
-                Err(client.outage().into())
-            }
-            Health::Suspect | Health::Down(_) => Ok(Polled::Pending { caught_up: false }),
+            Health::Suspect => Ok(Polled::Pending { caught_up: false }),
+            Health::Down => Err(client.outage().into()),
         }
     }
 }

@@ -140,10 +140,13 @@ impl<'a> Planner<'a> {
 
     /// A table is a push source of its own rows and a view over it.
     fn table(&mut self, spec: &TableSpec, entry: &mut Entry) -> Result<(), EngineError> {
-        let columns = spec.schema.columns.fields().iter().zip(&spec.max_chars).map(|(field, max)| SourceColumn {
-            from: ColumnSource::Field(field.name().clone()),
-            max_chars: *max,
-        });
+        let columns = spec
+            .schema
+            .columns
+            .fields()
+            .iter()
+            .zip(&spec.max_chars)
+            .map(|(field, max)| SourceColumn { from: ColumnSource::Field(field.name().clone()), max_chars: *max });
         let source = Arc::new(SourceSpec {
             id: spec.id,
             name: spec.name.clone(),
@@ -192,8 +195,7 @@ impl<'a> Planner<'a> {
                     LeafFrom::Fragment { .. } => LeafPlan::Hand,
                 });
             }
-            let output_width =
-                fragment.output.map_or(0, |node| spec.nodes[node].output.columns.fields().len());
+            let output_width = fragment.output.map_or(0, |node| spec.nodes[node].output.columns.fields().len());
             if fragment.output.is_some() {
                 entry.output = Some(ids[index]);
             }

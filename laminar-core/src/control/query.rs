@@ -190,8 +190,7 @@ impl Control {
 
     /// Ends all subscriptions of an object.
     pub(super) fn end_followers(&mut self, object: ObjectId, reason: &str) {
-        let gone: Vec<u64> =
-            self.followers.iter().filter(|(_, f)| f.object == object).map(|(id, _)| *id).collect();
+        let gone: Vec<u64> = self.followers.iter().filter(|(_, f)| f.object == object).map(|(id, _)| *id).collect();
         for id in gone {
             if let Some(mut follower) = self.followers.remove(&id) {
                 follower.subscriber.end(reason.to_owned());

@@ -60,6 +60,8 @@ pub struct SourceTask {
     parts: SourceTaskParts,
     source: Option<Box<dyn Source>>,
     known: BTreeSet<SplitKey>,
+    /// Opened and not told yet: kept when a later split of the same look cannot be opened.
+    opened: Vec<OpenedSplit>,
     first: bool,
     pause: u64,
 }
@@ -67,7 +69,7 @@ pub struct SourceTask {
 impl SourceTask {
     /// A task that has not begun.
     pub fn new(parts: SourceTaskParts) -> Self {
-        Self { parts, source: None, known: BTreeSet::new(), first: true, pause: 0 }
+        Self { parts, source: None, known: BTreeSet::new(), opened: Vec::new(), first: true, pause: 0 }
     }
 
     fn discover(&mut self) -> Result<(), ConnectorError> {
@@ -76,7 +78,6 @@ impl SourceTask {
             Some(source) => source,
             None => self.source.insert(parts.factory.create(&parts.spec)?),
         };
-        let mut opened = Vec::new();
         for key in source.splits()? {
             if self.known.contains(&key) {
                 continue;
@@ -91,11 +92,12 @@ impl SourceTask {
             let wake = Arc::new(SplitWake::new(parts.bells[usize::from(reactor.0)].clone()));
             let reader = source.open(&key, from, wake.clone())?;
             self.known.insert(key.clone());
-            opened.push(OpenedSplit { key, shard, reader, wake });
+            self.opened.push(OpenedSplit { key, shard, reader, wake });
         }
-        if self.first || !opened.is_empty() {
+        if self.first || !self.opened.is_empty() {
             self.first = false;
-            let notice = Notice::SplitsFound { group: parts.group, splits: opened };
+            let splits = std::mem::take(&mut self.opened);
+            let notice = Notice::SplitsFound { group: parts.group, splits };
             parts.control.post(ControlLetter::Notice(notice));
         }
         Ok(())

@@ -184,10 +184,7 @@ impl Driver {
     ///
     /// # Errors
     /// The answer's; or it does not come within ten virtual minutes.
-    pub fn wait<T: Send + 'static>(
-        &mut self,
-        ask: impl FnOnce(&EngineHandle, Reply<T>),
-    ) -> Result<T, EngineError> {
+    pub fn wait<T: Send + 'static>(&mut self, ask: impl FnOnce(&EngineHandle, Reply<T>)) -> Result<T, EngineError> {
         let (send, receive) = std::sync::mpsc::channel();
         ask(&self.handle, Reply::new(move |answer| drop(send.send(answer))));
         for _ in 0..60_000 {

@@ -48,7 +48,9 @@ pub enum EngineError {
         reason: String,
     },
     /// A row with this primary key exists.
-    #[error("LDB-3007: duplicate key value violates the primary key of {table}: {key} exists already; use ON CONFLICT to replace the row")]
+    #[error(
+        "LDB-3007: duplicate key value violates the primary key of {table}: {key} exists already; use ON CONFLICT to replace the row"
+    )]
     DuplicateKey {
         /// The table.
         table: String,

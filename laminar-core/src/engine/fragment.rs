@@ -140,11 +140,8 @@ impl Fragment {
         leaves: Vec<(Option<EdgeId>, usize)>,
     ) -> Self {
         let slots = chains.len();
-        let channel = || Channel {
-            marks: vec![Mark::UNKNOWN; slots],
-            told: vec![Mark::UNKNOWN; slots],
-            ..Channel::default()
-        };
+        let channel =
+            || Channel { marks: vec![Mark::UNKNOWN; slots], told: vec![Mark::UNKNOWN; slots], ..Channel::default() };
         let leaves = leaves
             .into_iter()
             .map(|(edge, senders)| LeafState { edge, channels: (0..senders).map(|_| channel()).collect(), held: false })
@@ -212,9 +209,9 @@ impl Fragment {
 
     /// Whether some channel has a message that could be taken.
     pub fn ready(&self) -> bool {
-        self.leaves.iter().any(|leaf| {
-            !leaf.held && leaf.channels.iter().any(|c| c.reached.is_none() && !c.queue.is_empty())
-        })
+        self.leaves
+            .iter()
+            .any(|leaf| !leaf.held && leaf.channels.iter().any(|c| c.reached.is_none() && !c.queue.is_empty()))
     }
 
     /// Takes one message, round robin over the channels.
@@ -246,8 +243,7 @@ impl Fragment {
             }
             Item::Barrier(barrier) => {
                 state.reached = Some(barrier);
-                let aligned =
-                    self.leaves.iter().all(|leaf| leaf.channels.iter().all(|c| c.reached == Some(barrier)));
+                let aligned = self.leaves.iter().all(|leaf| leaf.channels.iter().all(|c| c.reached == Some(barrier)));
                 if !aligned {
                     return Ok(Stepped::Waiting);
                 }

@@ -69,7 +69,8 @@ impl Lanes {
         if self.edges.len() <= edge.index() {
             self.edges.resize_with(edge.index() + 1, || None);
         }
-        self.edges[edge.index()] = Some(EdgeOut { credits: vec![EDGE_CREDITS; self.out.len()], waiting: VecDeque::new() });
+        self.edges[edge.index()] =
+            Some(EdgeOut { credits: vec![EDGE_CREDITS; self.out.len()], waiting: VecDeque::new() });
     }
 
     /// Closes the sender's side of an edge; what waits is dropped with the pipeline.

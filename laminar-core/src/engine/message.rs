@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
 
+use super::EngineError;
 use super::feed::GroupId;
 use super::fragment::FragmentId;
 use super::plan::{AttachPlan, DetachPlan};
@@ -16,7 +17,6 @@ use super::request::{
     AdvanceWatermark, Deployed, Deployment, Insert, Inserted, ReadRequest, ReadRows, Snapshot, Subscribed, Subscriber,
 };
 use super::status::{EngineStatus, ReactorStatus};
-use super::EngineError;
 use crate::connector::{ConnectorError, Position, SplitKey, SplitReader, Wake};
 use crate::data::Batch;
 use crate::graph::SourceSpec;

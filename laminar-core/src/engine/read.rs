@@ -5,10 +5,10 @@
 
 use arrow::array::RecordBatch;
 
+use super::EngineError;
 use super::core::Engine;
 use super::fragment::FragmentId;
 use super::message::Event;
-use super::EngineError;
 use crate::ids::Epoch;
 use crate::operator::{OperatorError, ReadCursor};
 

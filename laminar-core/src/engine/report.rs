@@ -4,9 +4,7 @@ use super::core::Engine;
 use super::feed::Feed;
 use super::message::Event;
 use super::split::Split;
-use super::status::{
-    OperatorStatus, PipelineBytes, ReactorStatus, SplitStatus, StageStatus, TimeState,
-};
+use super::status::{OperatorStatus, PipelineBytes, ReactorStatus, SplitStatus, StageStatus, TimeState};
 use crate::data::EventTime;
 use crate::ids::{ObjectId, ShardId};
 use crate::lane::Mark;

@@ -56,7 +56,12 @@ impl SendRouter {
     }
 
     /// Cuts a batch: one message per reactor that gets rows.
-    fn cut(&mut self, batch: &Batch, edge: EdgeId, map: &ShardMap) -> Result<Vec<(ReactorId, LaneMessage)>, OperatorError> {
+    fn cut(
+        &mut self,
+        batch: &Batch,
+        edge: EdgeId,
+        map: &ShardMap,
+    ) -> Result<Vec<(ReactorId, LaneMessage)>, OperatorError> {
         map.sort(self.encoder.hashes(&batch.rows), &mut self.sorted);
         let offsets = &self.sorted.offsets;
         let mut messages = Vec::new();

@@ -77,10 +77,9 @@ impl SourceRows {
                 }
                 ColumnSource::Metadata(name) => wants_keys |= name == "key",
                 ColumnSource::Computed(expr) => {
-                    let evaluate = compiler.compile(expr, &schema).map_err(|error| EngineError::Refused {
-                        name: spec.name.clone(),
-                        reason: error.message,
-                    })?;
+                    let evaluate = compiler
+                        .compile(expr, &schema)
+                        .map_err(|error| EngineError::Refused { name: spec.name.clone(), reason: error.message })?;
                     computed.push((index, evaluate));
                 }
             }
@@ -298,10 +297,7 @@ impl Ingest for SourceRows {
 
 /// Evaluates over all rows; where some fail, finds them by halving and leaves them out. Returns the
 /// rows kept, their values and how many failed.
-fn evaluate_rows(
-    evaluate: &dyn Evaluate,
-    rows: &RecordBatch,
-) -> Result<(RecordBatch, ArrayRef, u64), EngineError> {
+fn evaluate_rows(evaluate: &dyn Evaluate, rows: &RecordBatch) -> Result<(RecordBatch, ArrayRef, u64), EngineError> {
     match evaluate.evaluate(rows) {
         Ok(values) => Ok((rows.clone(), values, 0)),
         Err(_) if rows.num_rows() <= 1 => {
@@ -314,8 +310,8 @@ fn evaluate_rows(
             let (a, a_values, a_failed) = evaluate_rows(evaluate, &rows.slice(0, half))?;
             let (b, b_values, b_failed) = evaluate_rows(evaluate, &rows.slice(half, rows.num_rows() - half))?;
             let kept = concat_batches(&rows.schema(), [&a, &b]).map_err(|error| defect(&error))?;
-            let values = arrow::compute::concat(&[a_values.as_ref(), b_values.as_ref()])
-                .map_err(|error| defect(&error))?;
+            let values =
+                arrow::compute::concat(&[a_values.as_ref(), b_values.as_ref()]).map_err(|error| defect(&error))?;
             Ok((kept, values, a_failed + b_failed))
         }
     }

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
+use super::EngineError;
 use super::core::Engine;
 use super::feed::{Feed, GroupId, item};
 use super::message::{Event, OpenedSplit, SplitWake};
 use super::source_rows::SourceRows;
-use super::EngineError;
 use crate::connector::{Budget, ConnectorError, Fault, Polled, Position, SplitKey, SplitReader};
 use crate::data::{Batch, EventTime};
 use crate::graph::SourceSpec;
@@ -75,13 +75,7 @@ impl Split {
 
 impl Engine {
     /// Adds splits of a group; every split that exists is then on some reactor.
-    pub(super) fn add_splits(
-        &mut self,
-        group: GroupId,
-        spec: &Arc<SourceSpec>,
-        opened: Vec<OpenedSplit>,
-        now: Now,
-    ) {
+    pub(super) fn add_splits(&mut self, group: GroupId, spec: &Arc<SourceSpec>, opened: Vec<OpenedSplit>, now: Now) {
         for split in opened {
             let Some(slot) = self.slot_of(split.shard) else { continue };
             match SourceRows::new(spec, &split.key.0, &self.registry, self.compiler.as_ref()) {
@@ -110,7 +104,9 @@ impl Engine {
 
     /// Whether some split could be polled now, as far as its readiness says.
     pub(super) fn split_ready(&self) -> bool {
-        self.splits.iter().any(|split| split.pollable(u64::MAX) && split.resume == 0 && self.group_has_room(split.feed.group))
+        self.splits
+            .iter()
+            .any(|split| split.pollable(u64::MAX) && split.resume == 0 && self.group_has_room(split.feed.group))
     }
 
     /// Polls every ready split once.
@@ -152,8 +148,7 @@ impl Engine {
     fn poll_split(&mut self, index: usize, now: Now) -> Result<(), EngineError> {
         let split = &mut self.splits[index];
         split.wake.take();
-        let budget =
-            Budget { records: self.limits.batch_rows, bytes: self.limits.batch_bytes, now_us: now.wall.0 };
+        let budget = Budget { records: self.limits.batch_rows, bytes: self.limits.batch_bytes, now_us: now.wall.0 };
         let polled = split.reader.poll(budget, &mut split.rows);
         let rows = split.rows.take()?;
         let mut fatal = None;
@@ -191,9 +186,11 @@ impl Engine {
 
     /// The least watermark of the other splits of a group in a shard.
     fn others(&self, group: GroupId, slot: usize, but: usize) -> EventTime {
-        let others = self.splits.iter().enumerate().filter(|(i, split)| {
-            *i != but && split.feed.group == group && split.feed.slot == slot
-        });
+        let others = self
+            .splits
+            .iter()
+            .enumerate()
+            .filter(|(i, split)| *i != but && split.feed.group == group && split.feed.slot == slot);
         match Mark::over(others.map(|(_, split)| split.feed.mark)) {
             Mark::At(watermark) => watermark,
             Mark::Idle => EventTime::MAX,

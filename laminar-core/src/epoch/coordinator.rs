@@ -161,8 +161,7 @@ impl Coordinator {
     fn inject(&mut self, now: u64, checkpoint: bool) -> Barrier {
         self.last = self.last.next();
         let barrier = Barrier { epoch: self.last, checkpoint: checkpoint.then_some(self.next_checkpoint) };
-        let flight =
-            || Flight { barrier, injected: now, waiting: self.reactors.clone(), reported_stuck: false };
+        let flight = || Flight { barrier, injected: now, waiting: self.reactors.clone(), reported_stuck: false };
         self.flight = Some(flight());
         if checkpoint {
             self.storing = Some(flight());

@@ -46,10 +46,7 @@ pub fn ring<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
         head: CacheLine(AtomicUsize::new(0)),
         tail: CacheLine(AtomicUsize::new(0)),
     });
-    (
-        Producer { shared: shared.clone(), tail: 0, head_seen: 0 },
-        Consumer { shared, head: 0, tail_seen: 0 },
-    )
+    (Producer { shared: shared.clone(), tail: 0, head_seen: 0 }, Consumer { shared, head: 0, tail_seen: 0 })
 }
 
 impl<T> Producer<T> {

@@ -15,6 +15,8 @@ mod metrics;
 mod port;
 mod project;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod union;
 mod window;
 

@@ -20,15 +20,9 @@ impl Parker {
         let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
         if !*woken {
             woken = match wait {
-                None => self
-                    .bell
-                    .wait_while(woken, |woken| !*woken)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => self.bell.wait_while(woken, |woken| !*woken).unwrap_or_else(PoisonError::into_inner),
                 Some(wait) => {
-                    self.bell
-                        .wait_timeout_while(woken, wait, |woken| !*woken)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                    self.bell.wait_timeout_while(woken, wait, |woken| !*woken).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }

@@ -59,16 +59,29 @@ pub struct PageFile {
 }
 
 impl PageFile {
-    /// Creates the file of a shard, empty. Its name becomes durable with the first finished image.
+    /// Creates the file of a shard, empty, and its directory. A file that is there already is one that no mark names
+    /// (the process ended before its first image was published) and is begun anew. Its name becomes durable with
+    /// the first finished image.
     ///
     /// # Errors
     /// What the disk reports.
     pub fn create(disk: &mut dyn Disk, path: &Path, shard: ShardId) -> Result<Self> {
-        let file = disk.create(path).map_err(StorageError::disk("create a page file"))?;
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            disk.create_dir(directory).map_err(StorageError::disk("create the directory of page files"))?;
+        }
+        let file = match disk.create(path) {
+            Err(error) if error.kind == DiskErrorKind::Exists => disk.open(path),
+            other => other,
+        };
+        let file = file.map_err(StorageError::disk("create a page file"))?;
         let mut this = Self::empty(path, file, shard);
         this.is_new = true;
         this.changed = true;
-        this.request_space(disk);
+        let len = disk.len(file).map_err(StorageError::disk("measure a page file"))?;
+        this.extents.space.grow(len / SLOT_BYTES);
+        if len < SLOT_BYTES {
+            this.request_space(disk);
+        }
         Ok(this)
     }
 

@@ -12,7 +12,6 @@ use crate::disk::{Disk, DiskOp, Ticket};
 use crate::error::{Result, StorageError};
 use crate::ids::ObjectId;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 /// How far the end of a checkpoint is.
@@ -143,8 +142,9 @@ impl PageFile {
     fn submit_syncs(&mut self, disk: &mut dyn Disk) {
         let mut tickets = vec![disk.submit(DiskOp::Sync { file: self.file })];
         if self.is_new {
-            let path = self.path.parent().unwrap_or(Path::new("")).to_owned();
-            tickets.push(disk.submit(DiskOp::SyncDir { path }));
+            for directory in self.path.ancestors().skip(1) {
+                tickets.push(disk.submit(DiskOp::SyncDir { path: directory.to_owned() }));
+            }
         }
         self.stage = Stage::Syncing(tickets);
     }

@@ -162,11 +162,12 @@ impl JsonDecoder {
             literal = at;
             at = skip::space(bytes, at);
         }
-        self.shape.learn(&bytes[literal..=at], Target::End);
-        ended(bytes, at + 1)?;
+        // Both belong together, also when the record is refused for what follows it.
         let rows = self.rows;
         self.unfilled.clear();
         self.unfilled.extend((0..self.columns.len()).filter(|index| self.columns[*index].len() == rows));
+        self.shape.learn(&bytes[literal..=at], Target::End);
+        ended(bytes, at + 1)?;
         fill(&mut self.columns, &self.unfilled)
     }
 
@@ -301,5 +302,9 @@ fn excerpt(bytes: &[u8]) -> String {
     shown
 }
 
+#[cfg(test)]
+mod differential;
+#[cfg(test)]
+mod speed;
 #[cfg(test)]
 mod tests;

@@ -12,4 +12,5 @@ pub mod write;
 
 pub use decoder::{JsonDecoder, JsonDecoderFactory};
 pub use encoder::{JsonEncoder, JsonEncoderFactory};
+pub use object::Members;
 pub use options::JsonOptions;

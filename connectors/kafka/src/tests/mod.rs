@@ -1,6 +1,7 @@
 //! Claims about the connector, each against a broker inside the process.
 
 mod options;
+mod real;
 mod sink;
 mod source;
 

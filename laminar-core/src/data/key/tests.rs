@@ -182,3 +182,30 @@ proptest! {
         }
     }
 }
+
+/// The vectors of docs/format.md: canonical bytes and hash of one key.
+#[test]
+fn key_bytes_and_hashes_are_frozen() {
+    let int = |value| Arc::new(Int64Array::from(vec![value])) as ArrayRef;
+    let text = |value| Arc::new(StringArray::from(vec![value])) as ArrayRef;
+    let cases: Vec<(Vec<ArrayRef>, &[u8], u64)> = vec![
+        (vec![int(Some(1))], &[1, 0, 0, 0, 0, 0, 0, 0], 0x2fbc_5935_64db_792e),
+        (vec![int(None)], &[0, 0, 0, 0, 0, 0, 0, 0, 1], 0x0a5b_e5ad_ced8_fe58),
+        (vec![text(Some("EURUSD"))], b"EURUSD", 0xaefa_04be_0597_cb3e),
+        (vec![text(None)], &[0xff], 0xd6bc_ec3c_6b29_d72e),
+        (vec![text(Some("ab")), int(Some(-1))], b"\x02\0\0\0ab\xff\xff\xff\xff\xff\xff\xff\xff", 0x7385_84da_9c03_0e18),
+        (vec![text(None), int(None)], b"\xff\xff\xff\xff\0\0\0\0\0\0\0\0\x01", 0xba5d_c97f_fd69_c2a2),
+        (vec![Arc::new(Float64Array::from(vec![-0.0]))], &[0; 8], 0xc77b_3abb_6f87_acd9),
+        (
+            vec![Arc::new(Decimal128Array::from(vec![1200]).with_precision_and_scale(10, 2).unwrap())],
+            &[12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            0x6de7_701f_dfdd_d227,
+        ),
+    ];
+    for (columns, bytes, hash) in cases {
+        let (keys, hashes) = encoded(&batch(columns, true));
+        assert!(keys[0].starts_with(bytes), "{:02x?}", keys[0]);
+        assert!(keys[0][bytes.len()..].iter().all(|byte| *byte == 0), "only padding follows: {:02x?}", keys[0]);
+        assert_eq!(hashes[0], hash, "{bytes:02x?}");
+    }
+}

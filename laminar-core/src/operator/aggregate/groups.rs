@@ -5,9 +5,10 @@
 
 use arrow::array::{Array, ArrayRef, DynComparator, RecordBatch, UInt32Array, make_comparator};
 use arrow::compute::{SortOptions, concat, interleave, take};
-use hashbrown::{HashSet, HashTable};
+use hashbrown::HashSet;
 
 use super::fold::{Fold, array};
+use super::merged::{Direction, Merged};
 use super::plan::Plan;
 use super::states::States;
 use crate::data::{Batch, KeyBuffer, KeyEncoder, Keys};
@@ -171,35 +172,21 @@ impl Groups {
 
     /// All groups of several panes, each group merged over them; and how many sums left their range.
     pub(super) fn merged(&self, panes: &[&Pane], arena: &Arena) -> (Option<GroupRows>, u64) {
-        let (mut keys, mut hashes, mut states) = (KeyBuffer::default(), Vec::<u64>::new(), States::new(&self.plan));
-        let mut index: HashTable<u32> = HashTable::new();
+        let mut merged = Merged::new(&self.plan);
         let mut out_of_range = 0;
         for pane in panes {
-            let mut cursor = Some(ScanCursor::default());
-            while let Some(from) = cursor {
-                cursor = arena.scan(pane.table, from, EMIT_ROWS, |hash, key, state| {
-                    if let Some(at) = index.find(hash, |at| keys.get(*at as usize) == key) {
-                        out_of_range += u64::from(!states.merge(&self.plan, *at as usize, state, arena));
-                    } else {
-                        let at = hashes.len() as u32;
-                        keys.push(key);
-                        hashes.push(hash);
-                        states.push(state);
-                        index.insert_unique(hash, at, |at| hashes[*at as usize]);
-                    }
-                });
-            }
+            out_of_range += merged.apply(&self.plan, pane.table, Direction::In, arena);
         }
-        let alive: Vec<usize> = (0..states.len()).filter(|at| row_count(&self.plan, states.get(*at)) > 0).collect();
-        if alive.len() < states.len() {
-            let (mut kept_keys, mut kept) = (KeyBuffer::default(), States::new(&self.plan));
-            for at in alive {
-                kept_keys.push(keys.get(at));
-                kept.push(states.get(at));
-            }
-            (keys, states) = (kept_keys, kept);
-        }
-        ((states.len() > 0).then(|| self.rows(&keys, &states, arena)), out_of_range)
+        (self.merged_rows(&mut merged, arena), out_of_range)
+    }
+
+    /// The groups that are merged now.
+    pub(super) fn merged_rows(&self, merged: &mut Merged, arena: &Arena) -> Option<GroupRows> {
+        let rows = match merged.alive(&self.plan) {
+            None => self.rows(&merged.keys, &merged.states, arena),
+            Some((keys, states)) => self.rows(&keys, &states, arena),
+        };
+        (rows.len > 0).then_some(rows)
     }
 
     fn rows(&self, keys: &KeyBuffer, states: &States, arena: &Arena) -> GroupRows {

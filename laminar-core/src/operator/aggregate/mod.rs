@@ -1,10 +1,11 @@
 //! Aggregates: groups with native accumulators, with and without windows.
 //!
 //! `plan` lays out a group's state, `fold` brings rows into it, `states` turns states into columns,
-//! `groups` keeps the table of one pane and the changes of an epoch, `total` and `windowed` are the operators.
+//! `merged` joins panes, `groups` keeps the table of one pane and the changes of an epoch, `total` and `windowed` are the operators.
 
 mod fold;
 mod groups;
+mod merged;
 mod plan;
 mod states;
 #[cfg(test)]
@@ -18,7 +19,7 @@ use super::port::{Operator, OperatorError};
 use super::window::Grid;
 use crate::aggregate::AggregateSpec;
 use crate::data::{ChangeMode, KeyEncoder, StreamSchema, timestamp_column};
-use crate::graph::{EmitMode, NodeSpec, WindowSpec};
+use crate::graph::{EmitMode, NodeSpec, WindowKind, WindowSpec};
 use groups::{Follow, Groups};
 use plan::{Plan, RowCount};
 use total::{EmptyRow, Total};
@@ -42,7 +43,10 @@ pub(super) fn build(
 ) -> Result<Box<dyn Operator>, OperatorError> {
     let is_changelog = input.mode == ChangeMode::Changelog;
     let follow = if parts.emit == EmitMode::Changes { Follow::Changes } else { Follow::Nothing };
-    let rows = if is_changelog || follow == Follow::Changes { RowCount::Kept } else { RowCount::NotKept };
+    let is_hop = matches!(parts.window.map(|window| window.kind), Some(WindowKind::Hop { .. }));
+    // A sliding window must know when a group has left it.
+    let must_count = is_changelog || follow == Follow::Changes || is_hop;
+    let rows = if must_count { RowCount::Kept } else { RowCount::NotKept };
     let plan = Plan::new(&ordered(parts, input), &input.columns, rows)?;
     if is_changelog && !plan.retracts() {
         return Err(OperatorError::defect("min, max, first or last over a changelog reached the engine"));

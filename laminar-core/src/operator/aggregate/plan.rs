@@ -187,6 +187,12 @@ impl Plan {
         at
     }
 
+    /// Whether a merged state can be taken back exactly, and groups that become empty are known.
+    pub(super) fn takes_back(&self) -> bool {
+        let exact = |cell: &Cell| matches!(cell.kind, CellKind::Count | CellKind::SumInteger | CellKind::SumDecimal);
+        self.rows.is_some() && self.cells.iter().all(exact)
+    }
+
     /// Whether all cells can take rows back.
     pub(super) fn retracts(&self) -> bool {
         self.cells.iter().all(|cell| !matches!(cell.kind, CellKind::Extreme(..) | CellKind::Edge(..)))

@@ -55,6 +55,18 @@ impl States {
         plan.cells.iter().fold(true, |fits, cell| merge_cell(cell, state, later, arena) && fits)
     }
 
+    /// Takes a state that was merged into one here back out of it; only for cells that allow it
+    /// ([`Plan::takes_back`]). False when a decimal sum would leave its range.
+    pub(super) fn take_back(&mut self, plan: &Plan, at: usize, earlier: &[u8]) -> bool {
+        let state = self.get_mut(at);
+        plan.cells.iter().fold(true, |fits, cell| take_back_cell(cell, state, earlier) && fits)
+    }
+
+    /// The number of rows in a group by weight; 1 where it is not kept, for then every group has some.
+    pub(super) fn rows(&self, plan: &Plan, at: usize) -> i64 {
+        plan.rows.map_or(1, |cell| self.i64_at(at, cell))
+    }
+
     /// The result columns, in the order of the aggregates.
     pub(super) fn finish(&self, plan: &Plan, arena: &Arena) -> Vec<ArrayRef> {
         plan.results.iter().map(|result| self.finish_one(result, arena)).collect()
@@ -189,6 +201,25 @@ fn merge_cell(cell: &Cell, state: &mut [u8], later: &[u8], arena: &Arena) -> boo
             if later[flag] != 0 && (state[flag] == 0 || edge_wins(which, rank(later).cmp(&rank(state)))) {
                 state[at..end].copy_from_slice(&later[at..end]);
             }
+        }
+    }
+    true
+}
+
+fn take_back_cell(cell: &Cell, state: &mut [u8], earlier: &[u8]) -> bool {
+    let at = cell.at;
+    match cell.kind {
+        CellKind::Count => {
+            let held = i64::from_le_bytes(array(&earlier[at..at + 8]));
+            add_i64(&mut state[at..at + 8], held.wrapping_neg());
+        }
+        _ => {
+            let held = i128::from_le_bytes(array(&earlier[at..at + 16]));
+            let left = i128::from_le_bytes(array(&state[at..at + 16])).wrapping_sub(held);
+            if cell.kind == CellKind::SumDecimal && left.abs() > DECIMAL_LIMIT {
+                return false;
+            }
+            state[at..at + 16].copy_from_slice(&left.to_le_bytes());
         }
     }
     true

@@ -14,11 +14,12 @@ use arrow::datatypes::{DataType, SchemaRef};
 
 use super::fold::array;
 use super::groups::{Follow, GroupRows, Groups, Pane};
+use super::merged::{Direction, Merged};
 use crate::data::{Batch, EventTime, EventTimes, timestamp_column};
 use crate::ids::OperatorId;
 use crate::operator::port::{Barrier, Context, Counter, Operator, OperatorError};
 use crate::operator::window::Grid;
-use laminar_storage::arena::{Slot, TableId, TableKey, TableShape};
+use laminar_storage::arena::{Arena, Slot, TableId, TableKey, TableShape};
 
 /// The part that holds `closed_to`; no pane starts there.
 const CLOCK_PART: i64 = i64::MIN;
@@ -48,6 +49,8 @@ pub(super) struct Windowed {
     /// The grid of panes.
     cell: Grid,
     panes: BTreeMap<i64, Pane>,
+    /// The groups of the last window over slices, where they can be taken along to the next.
+    sliding: Option<Merged>,
     closed_to: EventTime,
     clock: Option<(TableId, Slot)>,
 }
@@ -80,7 +83,7 @@ impl Windowed {
     pub(super) fn new(parts: WindowedParts) -> Self {
         let is_sliced = parts.follow == Follow::Nothing && parts.grid.size != parts.grid.slide;
         let (pane_is, cell) = if is_sliced { (PaneIs::Slice, parts.grid.cell()) } else { (PaneIs::Window, parts.grid) };
-        Self { parts, pane_is, cell, panes: BTreeMap::new(), closed_to: EventTime::MIN, clock: None }
+        Self { parts, pane_is, cell, panes: BTreeMap::new(), sliding: None, closed_to: EventTime::MIN, clock: None }
     }
 
     fn closes_at(&self, window: i64) -> EventTime {
@@ -157,6 +160,7 @@ impl Windowed {
     }
 
     fn fold(&mut self, start: i64, batch: &Batch, ctx: &mut dyn Context) -> Result<(), OperatorError> {
+        self.uncover(start, ctx.arena());
         let pane = match self.panes.entry(start) {
             std::collections::btree_map::Entry::Occupied(pane) => pane.into_mut(),
             std::collections::btree_map::Entry::Vacant(place) => {
@@ -209,15 +213,8 @@ impl Windowed {
         let grid = self.parts.grid;
         let mut next = self.panes.keys().next().and_then(|first| self.first_open_window(*first));
         while let Some(start) = next.filter(|start| self.closes_at(*start) <= to) {
-            let panes: Vec<&Pane> = self.panes.range(start..grid.end(start)).map(|(_, pane)| pane).collect();
-            if !panes.is_empty() {
-                let (rows, out_of_range) = self.parts.groups.merged(&panes, ctx.arena());
-                if out_of_range > 0 {
-                    ctx.count(Counter::OutOfRange, out_of_range);
-                }
-                if let Some(rows) = rows {
-                    ctx.emit(self.batch(start, rows)?);
-                }
+            if let Some(rows) = self.window_over_slices(start, ctx) {
+                ctx.emit(self.batch(start, rows)?);
             }
             let following = start.saturating_add(grid.slide);
             let pane_ahead = self.panes.range(following..).next().map(|(pane, _)| *pane);
@@ -227,10 +224,54 @@ impl Windowed {
         while let Some((&first, _)) = self.panes.first_key_value()
             && self.closes_at(grid.last_start(EventTime(first))) <= to
         {
+            self.uncover(first, ctx.arena());
             let Some((_, pane)) = self.panes.pop_first() else { break };
             ctx.arena().drop_table(pane.table)?;
         }
         Ok(())
+    }
+
+    /// The groups of a window, merged from its slices.
+    fn window_over_slices(&mut self, start: i64, ctx: &mut dyn Context) -> Option<GroupRows> {
+        let window = start..self.parts.grid.end(start);
+        if self.panes.range(window.clone()).next().is_none() {
+            return None;
+        }
+        if self.parts.groups.plan.takes_back() {
+            let left: Vec<i64> = match &self.sliding {
+                Some(sliding) => sliding.covered.range(..start).copied().collect(),
+                None => Vec::new(),
+            };
+            left.into_iter().for_each(|pane| self.uncover(pane, ctx.arena()));
+            let plan = &self.parts.groups.plan;
+            let sliding = self.sliding.get_or_insert_with(|| Merged::new(plan));
+            let mut fits = true;
+            for (at, pane) in self.panes.range(window.clone()) {
+                if sliding.covered.insert(*at) {
+                    fits &= sliding.apply(plan, pane.table, Direction::In, ctx.arena()) == 0;
+                }
+            }
+            if fits {
+                return self.parts.groups.merged_rows(sliding, ctx.arena());
+            }
+            self.sliding = None;
+        }
+        let panes: Vec<&Pane> = self.panes.range(window).map(|(_, pane)| pane).collect();
+        let (rows, out_of_range) = self.parts.groups.merged(&panes, ctx.arena());
+        if out_of_range > 0 {
+            ctx.count(Counter::OutOfRange, out_of_range);
+        }
+        rows
+    }
+
+    /// Takes a slice back from the groups carried along: it leaves the window, or is about to change.
+    fn uncover(&mut self, start: i64, arena: &Arena) {
+        let (Some(sliding), Some(pane)) = (&mut self.sliding, self.panes.get(&start)) else { return };
+        if sliding.covered.remove(&start)
+            && sliding.apply(&self.parts.groups.plan, pane.table, Direction::Out, arena) > 0
+        {
+            self.sliding = None;
+        }
     }
 
     /// The first window over a slice that has not emitted yet.

@@ -122,7 +122,7 @@ fn a_frozen_image_that_is_given_up_is_in_the_next_one() {
     let (mut disk, mut file, mut arena) = fresh(&machine);
     fill(&mut arena, 0..50_000, 1);
     checkpoint(&mut file, &mut disk, &mut arena).unwrap();
-    for steps in [0, 1, 2, 5, 9, 30] {
+    for steps in 0..16 {
         fill(&mut arena, 0..40_000, 100 + steps);
         arena.freeze();
         for _ in 0..steps {
@@ -315,4 +315,29 @@ fn rot_in_any_page_that_the_mark_needs_is_named_and_never_loaded() {
         }
     }
     assert!(refused > 100 && harmless > 0, "{refused} pages matter, {harmless} do not");
+}
+
+#[test]
+fn a_file_that_no_mark_names_is_begun_anew() {
+    for cut in 0..12 {
+        let machine = SimMachine::new(1);
+        machine.cut_power_at(cut);
+        let mut disk = machine.disk();
+        let path = PageFile::path_of(ShardId(4));
+        let attempt = |disk: &mut SimDisk, value| -> Result<PageFileMark> {
+            let mut file = PageFile::create(disk, &path, ShardId(4))?;
+            let mut arena = Arena::new(ArenaOptions::new(ObjectId(5)))?;
+            fill(&mut arena, 0..5_000, value);
+            checkpoint(&mut file, disk, &mut arena)
+        };
+        let first = attempt(&mut disk, 1);
+        let machine = machine.crash(cut);
+        if let Ok(mark) = first {
+            PageFile::load(&mut machine.disk(), &path, ShardId(4), &[mark], ArenaOptions::new).unwrap();
+        }
+        let mark = attempt(&mut machine.disk(), 2).unwrap();
+        let after = machine.crash(cut);
+        let (_, mut arenas) = PageFile::load(&mut after.disk(), &path, ShardId(4), &[mark], ArenaOptions::new).unwrap();
+        assert_eq!(value(&mut arenas[0], 4_999), Some(2), "cut at {cut}");
+    }
 }

@@ -1,0 +1,317 @@
+#!/usr/bin/env python3
+"""End to end on a real Kafka: trades in, one-minute bars out, compared with a second computation.
+
+Runs laminardb.toml twice on a broker from scripts/kafka.sh: once undisturbed, once with kill -9 at
+many points. After each the view (read with psql) must equal the recomputation exactly, and so must
+the output topic: bar by bar without failures, as a set with failures (at least once).
+
+Needs the binaries laminardb-server and examples/kafka-tool in one target directory, psql, and what
+scripts/kafka.sh needs.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MINUTE_MS = 60_000
+BEGIN_MS = 1_700_000_040_000  # a full minute
+PARTITIONS = 4
+DISORDER_MS = 3_000
+SYMBOLS = [f"S{n:02}" for n in range(20)]
+PATIENCE_S = 120
+
+
+def trades(count: int, seed: int):
+    """Yields (partition, symbol, JSON line, price, quantity, time); no two of a symbol share a time."""
+    rng = random.Random(seed)
+    seen = {symbol: set() for symbol in SYMBOLS}
+    price = {symbol: 4_000 for symbol in SYMBOLS}  # quarters of a dollar: sums of doubles are exact
+    span_ms = max(5 * MINUTE_MS, count * 36 // 10)
+    for number in range(count):
+        index = rng.randrange(len(SYMBOLS))
+        symbol = SYMBOLS[index]
+        now = BEGIN_MS + DISORDER_MS + number * span_ms // count
+        while True:
+            at = now - rng.randrange(DISORDER_MS)
+            if at not in seen[symbol]:
+                break
+        seen[symbol].add(at)
+        price[symbol] = max(4, price[symbol] + rng.randrange(-8, 9))
+        dollars, quantity = price[symbol] / 4, 1 + rng.randrange(500)
+        body = (
+            f'{{"trade_id":{number},"symbol":"{symbol}","price":{dollars},'
+            f'"quantity":{quantity},"event_time":"{stamp(at)}"}}'
+        )
+        yield index % PARTITIONS, symbol, body, dollars, quantity, at
+
+
+def stamp(ms: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03}Z"
+
+
+def moment(text: str) -> int:
+    """Milliseconds since 1970 of a timestamp as psql and JSON show it."""
+    text = text.replace("T", " ").removesuffix("Z").removesuffix("+00:00").removesuffix("+00")
+    whole, _, fraction = text.partition(".")
+    seconds = int(time.mktime(time.strptime(whole, "%Y-%m-%d %H:%M:%S"))) - time.timezone
+    return seconds * 1000 + int((fraction + "000")[:3])
+
+
+def recompute(rows):
+    """The bars by plain code: (symbol, start) -> (open, high, low, close, vwap, volume, trades)."""
+    bars = {}
+    for _, symbol, _, price, quantity, at in rows:
+        bar = bars.setdefault((symbol, at // MINUTE_MS * MINUTE_MS), [])
+        bar.append((at, price, quantity))
+    result = {}
+    for key, members in bars.items():
+        members.sort()
+        volume = sum(quantity for _, _, quantity in members)
+        result[key] = (
+            members[0][1],
+            max(price for _, price, _ in members),
+            min(price for _, price, _ in members),
+            members[-1][1],
+            sum(price * quantity for _, price, quantity in members) / volume,
+            volume,
+            len(members),
+        )
+    return result
+
+
+class Server:
+    """laminardb-server in a directory of its own, killed and started again at will."""
+
+    def __init__(self, binary: pathlib.Path, kafka: str, run: str):
+        self.binary = binary
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"laminardb-e2e-{run}-"))
+        config = (ROOT / "laminardb.toml").read_text()
+        for topic in ("trades", "ohlc_1m"):
+            before = f'topic = "{topic}"'
+            assert config.count(before) == 1, f"laminardb.toml names the topic {topic} once"
+            config = config.replace(before, f'topic = "{topic}_{run}"')
+        (self.directory / "laminardb.toml").write_text(config)
+        self.environment = os.environ | {
+            "LAMINAR_KAFKA": kafka,
+            "LAMINAR_DATA_DIR": str(self.directory / "data"),
+            "LAMINAR_BIND": f"127.0.0.1:{free_port()}",
+            "LAMINAR_PGWIRE_BIND": f"127.0.0.1:{free_port()}",
+        }
+        self.process = None
+        self.restarts_s = []
+
+    def start(self):
+        ready = self.directory / "ready"
+        ready.unlink(missing_ok=True)
+        began = time.monotonic()
+        with open(self.directory / "log", "ab") as log:
+            command = [self.binary, "--config", "laminardb.toml", "--ready-file", "ready"]
+            self.process = subprocess.Popen(
+                command, cwd=self.directory, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        while not ready.exists():
+            assert self.process.poll() is None, f"the server ended at its start:\n{self.log_tail()}"
+            assert time.monotonic() - began < PATIENCE_S, f"the server is not ready:\n{self.log_tail()}"
+            time.sleep(0.005)
+        self.restarts_s.append(time.monotonic() - began)
+
+    def kill(self):
+        assert self.process.poll() is None, f"the server ended by itself:\n{self.log_tail()}"
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        self.process.terminate()
+        status = self.process.wait(PATIENCE_S)
+        assert status == 0, f"the server stops with {status}:\n{self.log_tail()}"
+
+    def query(self, sql: str):
+        port = self.environment["LAMINAR_PGWIRE_BIND"].split(":")[1]
+        command = ["psql", "-X", "-At", "-F", "\t", "-h", "127.0.0.1", "-p", port, "-d", "laminardb", "-c", sql]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert done.returncode == 0, f"{sql}: {done.stderr}\n{self.log_tail()}"
+        return [line.split("\t") for line in done.stdout.splitlines()]
+
+    def log_tail(self) -> str:
+        return "\n".join((self.directory / "log").read_text(errors="replace").splitlines()[-25:])
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Kafka:
+    """The broker, by the independent kafka-tool."""
+
+    def __init__(self, tool: pathlib.Path):
+        self.tool = tool
+        done = subprocess.run([ROOT / "scripts/kafka.sh", "start"], stdout=subprocess.PIPE, text=True, check=True)
+        self.address = done.stdout.strip()
+
+    def create(self, topic: str):
+        subprocess.run([self.tool, "create-topic", self.address, topic, str(PARTITIONS)], check=True)
+
+    def produce(self, topic: str, rows):
+        lines = "".join(f"{partition}\t{symbol}\t{body}\n" for partition, symbol, body, *_ in rows)
+        done = subprocess.run(
+            [self.tool, "produce", self.address, topic], input=lines, stdout=subprocess.PIPE, text=True, check=True
+        )
+        assert int(done.stdout) == len(rows), "kafka has all trades"
+
+    def bars(self, topic: str):
+        """[(key, values)] of the output topic, without the rows that only end the last minute."""
+        done = subprocess.run([self.tool, "consume", self.address, topic], stdout=subprocess.PIPE, text=True, check=True)
+        found = []
+        for line in done.stdout.splitlines():
+            bar = json.loads(line.split("\t", 3)[3])
+            if bar["symbol"] != "END":
+                key = (bar["symbol"], moment(bar["window_start"]))
+                names = ("open", "high", "low", "close", "vwap", "volume", "trades")
+                found.append((key, tuple(float(bar[name]) for name in names)))
+        return found
+
+
+def end_rows(rows):
+    """One trade a partition, ten minutes later: it moves the watermark past all bars."""
+    at = max(row[5] for row in rows) + 10 * MINUTE_MS
+    body = f'{{"trade_id":-1,"symbol":"END","price":1.0,"quantity":1,"event_time":"{stamp(at)}"}}'
+    return [(partition, "END", body, 1.0, 1, at) for partition in range(PARTITIONS)]
+
+
+def wait(what: str, condition):
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        state = condition()
+        if state is True:
+            return
+        assert time.monotonic() < deadline, f"waited in vain for {what}: {state}"
+        time.sleep(0.1)
+
+
+def check(server: Server, kafka: Kafka, run: str, expected, kills: int):
+    total = sum(bar[6] for bar in expected.values())
+
+    def counted():
+        [[bars, rows]] = server.query("SELECT count(*), sum(trades) FROM ohlc_1m WHERE symbol <> 'END'")
+        return (int(bars), int(rows or 0)) == (len(expected), total) or f"{bars} bars of {rows} trades, not {len(expected)} of {total}"
+
+    wait("the view to hold all trades", counted)
+    columns = "symbol, window_start, open, high, low, close, vwap, volume, trades"
+    view = {
+        (symbol, moment(start)): tuple(float(value) for value in values)
+        for symbol, start, *values in server.query(f"SELECT {columns} FROM ohlc_1m WHERE symbol <> 'END'")
+    }
+    wanted = {key: tuple(float(value) for value in bar) for key, bar in expected.items()}
+    differing(view, wanted, "the view")
+
+    found = []
+
+    def written():
+        found[:] = kafka.bars(f"ohlc_1m_{run}")
+        return len({key for key, _ in found}) >= len(expected) or f"{len(found)} bars written of {len(expected)}"
+
+    wait("the output topic to hold all bars", written)
+    differing(dict(found), wanted, "the output topic")
+    copies = {}
+    for key, values in found:
+        assert values == wanted[key], f"a copy of {key} differs: {values}, not {wanted[key]}"
+        copies[key] = copies.get(key, 0) + 1
+    assert max(copies.values()) <= 1 + kills, "a bar is written again at most once for each failure"
+    return len(found) - len(expected)
+
+
+def differing(found: dict, wanted: dict, where: str):
+    wrong = [key for key in wanted.keys() | found.keys() if found.get(key) != wanted.get(key)]
+    sample = [(key, found.get(key), wanted.get(key)) for key in sorted(wrong)[:3]]
+    assert not wrong, f"{where} differs in {len(wrong)} of {len(wanted)} bars, e.g. (found, wanted) {sample}"
+
+
+def undisturbed(binary, kafka, rows, expected, run: str):
+    server = Server(binary, kafka.address, run)
+    try:
+        kafka.create(f"trades_{run}")
+        kafka.create(f"ohlc_1m_{run}")
+        server.start()
+        began = time.monotonic()
+        kafka.produce(f"trades_{run}", rows + end_rows(rows))
+        twice = check(server, kafka, run, expected, kills=0)
+        assert twice == 0, "without a failure nothing is written twice"
+        print(f"undisturbed: {len(rows)} trades, {len(expected)} bars equal in view and topic, {time.monotonic() - began:.1f} s")
+        server.stop()
+        server.start()
+        check(server, kafka, run, expected, kills=0)
+        print("after a clean restart: the same")
+        server.stop()
+    finally:
+        finish(server)
+
+
+def killed(binary, kafka, rows, expected, run: str, kills: int):
+    rng = random.Random(run)
+    server = Server(binary, kafka.address, run)
+    try:
+        kafka.create(f"trades_{run}")
+        kafka.create(f"ohlc_1m_{run}")
+        server.start()
+        slices = [rows[len(rows) * n // kills : len(rows) * (n + 1) // kills] for n in range(kills)]
+        for piece in slices:
+            kafka.produce(f"trades_{run}", piece)
+            time.sleep(rng.uniform(0, 1.2))  # the point of the kill: anywhere within a checkpoint interval
+            server.kill()
+            server.start()
+        kafka.produce(f"trades_{run}", end_rows(rows))
+        twice = check(server, kafka, run, expected, kills)
+        slowest = max(server.restarts_s)
+        print(f"kill -9 at {kills} points: nothing lost, the view exact, {twice} bars written again, slowest start {slowest:.2f} s")
+        server.stop()
+    finally:
+        finish(server)
+
+
+def finish(server: Server):
+    if server.process and server.process.poll() is None:
+        server.process.kill()
+        server.process.wait()
+    if sys.exc_info()[0] is None:
+        shutil.rmtree(server.directory)
+    else:
+        print(f"configuration, data and log are kept in {server.directory}", file=sys.stderr)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--target", type=pathlib.Path, required=True, help="directory with the binaries")
+    arguments.add_argument("--trades", type=int, default=1_000_000)
+    arguments.add_argument("--kills", type=int, default=30)
+    arguments.add_argument("--seed", type=int, default=int(time.time()))
+    given = arguments.parse_args()
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    print(f"seed {given.seed}")
+    own = "LAMINAR_TEST_KAFKA" not in os.environ
+    if own:
+        os.environ["LAMINAR_KAFKA_DIR"] = tempfile.mkdtemp(prefix="laminardb-e2e-kafka-")
+    try:
+        kafka = Kafka(given.target / "examples" / "kafka-tool")
+        rows = list(trades(given.trades, given.seed))
+        expected = recompute(rows)
+        undisturbed(given.target / "laminardb-server", kafka, rows, expected, f"calm_{given.seed}")
+        killed(given.target / "laminardb-server", kafka, rows, expected, f"kills_{given.seed}", given.kills)
+    finally:
+        if own:
+            subprocess.run([ROOT / "scripts/kafka.sh", "stop"], check=False)
+
+
+if __name__ == "__main__":
+    main()
