@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::engine::plan::DetachPlan;
 use crate::engine::status::{ObjectKind, ObjectState};
-use crate::engine::{FragmentId, GroupId};
+use crate::connector::{Position, SplitKey};
+use crate::engine::{FragmentId, GroupId, NewObject};
 use crate::graph::{ObjectSpec, OperatorSpec, SourceSpec};
 use crate::ids::ObjectId;
 use crate::lane::EdgeId;
@@ -34,6 +35,20 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// An object that is known and does not run.
+    pub fn idle(object: &NewObject, state: ObjectState) -> Self {
+        Self {
+            spec: object.spec.clone(),
+            record: object.record.clone(),
+            fragments: Vec::new(),
+            edges: Vec::new(),
+            output: None,
+            groups: Vec::new(),
+            push: None,
+            state,
+        }
+    }
+
     /// What it is.
     pub fn kind(&self) -> ObjectKind {
         match &self.spec {
@@ -87,6 +102,8 @@ pub struct SourceGroup {
     pub over: bool,
     /// Whether its connector has been started.
     pub started: bool,
+    /// Where its splits go on.
+    pub positions: BTreeMap<SplitKey, Position>,
 }
 
 /// Everything deployed.

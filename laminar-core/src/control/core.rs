@@ -6,14 +6,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::boot::BootStep;
 use super::catalog::Catalog;
 use super::deploy::DeployFlight;
+use super::publish::Collecting;
 use super::query::{Follower, ReadFlight, StatusFlight, WaitingRead};
 use super::source_task::Stop;
 use crate::connector::Registry;
 use crate::engine::message::{Command, ControlLetter, Event, Notice, Request};
 use crate::engine::status::ObjectState;
-use crate::engine::{Deployed, Deployment, EngineError, EngineOptions, GroupId, Reply};
+use crate::engine::{Boot, ControlStore, Deployed, Deployment, EngineError, EngineOptions, GroupId, Reply};
 use crate::epoch::{Action, Coordinator, Wanted};
 use crate::ids::{CheckpointNumber, Epoch, ObjectId, ReactorId};
 use crate::operator::Barrier;
@@ -38,6 +40,12 @@ pub struct ControlParts {
     pub shards: ShardMap,
     /// When barriers are injected.
     pub coordinator: Coordinator,
+    /// Its disk; none = nothing is kept.
+    pub store: Option<ControlStore>,
+    /// What to deploy again.
+    pub boot: Boot,
+    /// Answered when that is done.
+    pub ready: Reply<()>,
 }
 
 /// A task beside the reactors that can be ended.
@@ -74,12 +82,20 @@ pub struct Control {
     pub(super) followers: BTreeMap<u64, Follower>,
     pub(super) statuses: BTreeMap<u64, StatusFlight>,
     pub(super) flushes: Vec<(Epoch, Reply<Epoch>)>,
+    /// Asked for, and not begun.
     pub(super) checkpoints: Vec<Reply<CheckpointNumber>>,
+    pub(super) collecting: Collecting,
+    pub(super) store: Option<ControlStore>,
+    pub(super) newest_checkpoint: Option<(CheckpointNumber, u64)>,
+    pub(super) boot: BootStep,
+    pub(super) boot_replay: Vec<(ObjectId, Vec<u8>)>,
+    pub(super) ready: Option<Reply<()>>,
     pub(super) next_request: u64,
     letters: VecDeque<ControlLetter>,
     pub(super) stopping: Option<Vec<Reply<()>>>,
     stopped: Vec<ReactorId>,
     over: bool,
+    begun: bool,
     /// Whether an epoch does not complete.
     pub(super) stuck: bool,
 }
@@ -107,11 +123,18 @@ impl Control {
             statuses: BTreeMap::new(),
             flushes: Vec::new(),
             checkpoints: Vec::new(),
+            collecting: Collecting::default(),
+            store: parts.store,
+            newest_checkpoint: None,
+            boot: BootStep::Resume(parts.boot),
+            boot_replay: Vec::new(),
+            ready: Some(parts.ready),
             next_request: 0,
             letters: VecDeque::new(),
             stopping: None,
             stopped: Vec::new(),
             over: false,
+            begun: false,
             stuck: false,
         }
     }
@@ -153,7 +176,7 @@ impl Control {
                 self.flushes.push((epoch, reply));
             }
             Request::Checkpoint(reply) => {
-                if self.options.data_dir.is_none() {
+                if self.store.is_none() {
                     reply.send(Err(EngineError::NotDurable("CHECKPOINT")));
                     return;
                 }
@@ -172,37 +195,62 @@ impl Control {
                 })),
                 None => reply.send(Err(EngineError::NoSuchObject(advance.source))),
             },
+            Request::Pause(object, reply) | Request::Resume(object, reply) => {
+                let entry = self.catalog.entries.get(&object);
+                reply.send(Err(entry.map_or(EngineError::NoSuchObject(object), |entry| EngineError::Unsupported {
+                    name: entry.spec.name().into(),
+                    reason: "cannot be paused: PAUSE and RESUME are not built yet; DROP and CREATE it".into(),
+                })));
+            }
             Request::Status(reply) => self.status(reply),
             Request::Shutdown(reply) => self.shutdown(reply),
         }
     }
 
+    /// Ends the engine: first a checkpoint, where something is kept.
     fn shutdown(&mut self, reply: Reply<()>) {
-        match &mut self.stopping {
-            Some(replies) => replies.push(reply),
-            None => {
-                self.stopping = Some(vec![reply]);
-                for running in self.sources.values().chain(self.sinks.values()) {
-                    running.end();
-                }
-                self.broadcast(|| Command::Shutdown);
-            }
+        if let Some(replies) = &mut self.stopping {
+            replies.push(reply);
+            return;
         }
+        self.stopping = Some(vec![reply]);
+        if self.store.is_some() && matches!(self.boot, BootStep::Ready) && !self.stuck {
+            let mailbox = self.mailbox.clone();
+            self.checkpoints.push(Reply::new(move |_| mailbox.post(ControlLetter::Event(Event::Saved))));
+            self.coordinator.want(Wanted::Checkpoint);
+        } else {
+            self.stop_reactors();
+        }
+    }
+
+    fn stop_reactors(&mut self) {
+        for running in self.sources.values().chain(self.sinks.values()) {
+            running.end();
+        }
+        self.broadcast(|| Command::Shutdown);
+    }
+
+    /// The objects of the catalog cannot run: the engine does not start.
+    pub(super) fn refuse_start(&mut self, error: EngineError) {
+        if let Some(ready) = self.ready.take() {
+            ready.send(Err(error));
+        }
+        self.stop_reactors();
     }
 
     fn event(&mut self, event: Event, now: Now) {
         match event {
             Event::Attached { number, reactor, result } => self.attached(number, reactor, result),
-            Event::Passed { reactor, barrier, cursors: _ } => {
+            Event::Passed { reactor, barrier, cursors } => {
+                self.collect_cursors(barrier, cursors);
                 if let Some(barrier) = self.coordinator.passed(reactor, barrier.epoch, now.micros) {
                     self.completed(barrier);
                 }
             }
-            Event::Stored { reactor, barrier, part: _ } => {
-                if self.coordinator.stored(reactor, barrier.epoch).is_some() {
-                    self.coordinator.published();
-                }
-            }
+            Event::Stored { reactor, barrier, part } => self.part_stored(reactor, barrier, part, now.micros),
+            Event::Refused(error) => self.refuse_start(error),
+            Event::Replayed => self.replayed(),
+            Event::Saved => self.stop_reactors(),
             Event::DataFlows => self.coordinator.data_flows(),
             Event::Failed { pipeline, error } => self.failed(pipeline, &error),
             Event::SplitFailed { object, split, error } => {
@@ -269,11 +317,11 @@ impl Control {
     }
 
     /// Durable storage has failed: nothing more may be accepted (W4).
-    fn fatal(&mut self, error: &EngineError) {
+    pub(super) fn fatal(&mut self, error: &EngineError) {
         if let Some(hook) = self.options.on_fatal.as_ref() {
             hook(error);
         }
-        self.broadcast(|| Command::Shutdown);
+        self.stop_reactors();
         self.over = true;
     }
 
@@ -281,8 +329,18 @@ impl Control {
         loop {
             match self.coordinator.poll(now.micros) {
                 Action::Wait(until) => return until,
-                Action::Inject(barrier) => self.broadcast(|| Command::Barrier(barrier)),
-                Action::Stuck(_) => self.stuck = true,
+                Action::Inject(barrier) => {
+                    if barrier.checkpoint.is_some() {
+                        self.begin_collecting();
+                    }
+                    self.broadcast(|| Command::Barrier(barrier));
+                }
+                Action::Stuck(_) => {
+                    self.stuck = true;
+                    if self.stopping.is_some() {
+                        self.stop_reactors();
+                    }
+                }
             }
         }
     }
@@ -290,6 +348,10 @@ impl Control {
 
 impl Task for Control {
     fn step(&mut self, now: Now) -> Next {
+        if !self.begun {
+            self.begun = true;
+            self.boot_next();
+        }
         let mut letters = std::mem::take(&mut self.letters);
         self.mailbox.take(&mut letters);
         for letter in letters.drain(..) {

@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
+use super::boot::BootStep;
 use super::applier_task::{ApplierTask, ApplierTaskParts};
 use super::catalog::Entry;
 use super::core::{Control, Running};
 use super::planner::{NewSink, Planned, Planner};
 use super::source_task::{SourceTask, SourceTaskParts, Stop};
 use crate::engine::message::{Command, OpenedSplit};
-use crate::engine::plan::AttachPlan;
+use crate::engine::plan::{AttachPlan, DetachPlan};
 use crate::engine::status::ObjectState;
 use crate::engine::{Deployed, Deployment, EngineError, GroupId, Reply, undo};
 use crate::epoch::Wanted;
@@ -30,17 +31,51 @@ pub struct DeployFlight {
     waiting: Vec<ReactorId>,
     error: Option<EngineError>,
     joins: Option<Epoch>,
+    /// Whether the objects come from the catalog, at start.
+    again: bool,
     reply: Reply<Deployed>,
+}
+
+impl DeployFlight {
+    /// A client's deployment.
+    pub(super) fn new(planned: Planned, drops: Vec<ObjectId>, reply: Reply<Deployed>) -> Self {
+        Self {
+            plan: Arc::new(planned.plan),
+            drops,
+            entries: planned.entries,
+            created: planned.created,
+            sinks: planned.sinks,
+            notices: planned.notices,
+            waiting: Vec::new(),
+            error: None,
+            joins: None,
+            again: false,
+            reply,
+        }
+    }
+
+    /// Objects of the catalog, at start.
+    pub(super) fn again(planned: Planned) -> Self {
+        Self { again: true, ..Self::new(planned, Vec::new(), Reply::ignored()) }
+    }
+
+    /// Whether an object is part of it.
+    pub(super) fn holds(&self, id: ObjectId) -> bool {
+        let plan = &self.plan;
+        plan.pipelines.iter().any(|pipeline| pipeline.spec.id == id)
+            || plan.sinks.iter().any(|sink| sink.spec.id == id)
+            || plan.pushes.iter().any(|push| push.source.id == id)
+    }
 }
 
 impl Control {
     /// Begins the next deployment, if none is under way.
     pub(super) fn next_deploy(&mut self) {
-        while self.deploying.is_none() {
+        while self.deploying.is_none() && matches!(self.boot, BootStep::Ready) {
             let Some((deployment, reply)) = self.deploys.pop_front() else { return };
             match self.plan(&deployment) {
                 Err(error) => reply.send(Err(error)),
-                Ok(planned) => self.begin_deploy(planned, deployment.drop, reply),
+                Ok(planned) => self.begin_flight(DeployFlight::new(planned, deployment.drop, reply)),
             }
         }
     }
@@ -65,27 +100,17 @@ impl Control {
         }
     }
 
-    fn begin_deploy(&mut self, planned: Planned, drops: Vec<ObjectId>, reply: Reply<Deployed>) {
-        let plan = Arc::new(planned.plan);
-        let nothing = plan.pipelines.is_empty() && plan.pushes.is_empty() && plan.sinks.is_empty();
-        let waiting = if nothing { Vec::new() } else { self.all_reactors() };
-        self.deploying = Some(DeployFlight {
-            plan: plan.clone(),
-            drops,
-            entries: planned.entries,
-            created: planned.created,
-            sinks: planned.sinks,
-            notices: planned.notices,
-            waiting,
-            error: None,
-            joins: None,
-            reply,
-        });
-        if nothing {
+    /// Sends a planned deployment to the reactors.
+    pub(super) fn begin_flight(&mut self, mut flight: DeployFlight) {
+        let plan = flight.plan.clone();
+        if plan.is_empty() {
+            self.deploying = Some(flight);
             self.built();
-        } else {
-            self.broadcast(|| Command::Attach(plan.clone()));
+            return;
         }
+        flight.waiting = self.all_reactors();
+        self.deploying = Some(flight);
+        self.broadcast(|| Command::Attach(plan.clone()));
     }
 
     pub(super) fn all_reactors(&self) -> Vec<ReactorId> {
@@ -109,9 +134,13 @@ impl Control {
         let Some(mut flight) = self.deploying.take() else { return };
         let result = match flight.error.take() {
             Some(error) => Err(error),
+            None if flight.again => Ok(()),
             None => self.record(&flight.entries, &flight.drops),
         };
         if let Err(error) = result {
+            if flight.again {
+                return self.refuse_start(error);
+            }
             let plan = Arc::new(undo(&flight.plan));
             self.broadcast(|| Command::Detach(plan.clone()));
             self.catalog.forget_created(&flight.created);
@@ -123,10 +152,12 @@ impl Control {
         for (id, entry) in std::mem::take(&mut flight.entries) {
             self.catalog.entries.insert(id, entry);
         }
-        if flight.plan.pipelines.is_empty() && flight.plan.pushes.is_empty() && flight.plan.sinks.is_empty() {
+        if flight.plan.is_empty() {
             let epoch = self.coordinator.completed();
             flight.reply.send(Ok(Deployed { epoch, notices: flight.notices }));
-            self.next_deploy();
+            if !flight.again {
+                self.next_deploy();
+            }
             return;
         }
         let number = flight.plan.number;
@@ -146,6 +177,14 @@ impl Control {
             self.start_sink(sink);
         }
         flight.reply.send(Ok(Deployed { epoch, notices: flight.notices }));
+        if flight.again {
+            self.boot_next();
+            return;
+        }
+        if self.store.is_some() {
+            // The new objects' positions become durable soon, not only with the next interval.
+            self.coordinator.want(Wanted::Checkpoint);
+        }
         self.next_deploy();
     }
 
@@ -154,7 +193,7 @@ impl Control {
         if objects.is_empty() {
             return;
         }
-        let plan = Arc::new(self.catalog.detach(objects));
+        let plan = Arc::new(DetachPlan { forget: true, ..self.catalog.detach(objects) });
         self.broadcast(|| Command::Detach(plan.clone()));
         for group in &plan.groups {
             if let Some(running) = self.sources.remove(group) {
@@ -185,7 +224,7 @@ impl Control {
             let stop = Arc::new(Stop::default());
             let task = SourceTask::new(SourceTaskParts {
                 group: id,
-                positions: Default::default(),
+                positions: group.positions.clone(),
                 factory,
                 shards: self.shards,
                 bells: self.bells.clone(),
@@ -296,12 +335,7 @@ impl Control {
             }
         }
         self.catalog.forget_groups(&plan);
-    }
-
-    /// Records a change of the catalog durably.
-    fn record(&mut self, entries: &[(ObjectId, Entry)], drops: &[ObjectId]) -> Result<(), EngineError> {
-        let _ = (entries, drops);
-        Ok(())
+        self.record_failed(&stopped);
     }
 }
 

@@ -4,10 +4,12 @@
 //! order; nothing here is on the way of a row.
 
 mod applier_task;
+mod boot;
 mod catalog;
 mod core;
 mod deploy;
 mod planner;
+mod publish;
 mod query;
 mod source_task;
 mod status;

@@ -2,10 +2,12 @@
 //!
 //! Invariant: a plan is made whole or not at all; whatever it cannot run it refuses with the reason.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::boot::Cursors;
 use super::catalog::{Catalog, Entry, SourceGroup};
-use crate::connector::Registry;
+use crate::connector::{Position, Registry, SplitKey};
 use crate::data::StreamSchema;
 use crate::engine::plan::{AttachPlan, FragmentPlan, LeafPlan, PipelinePlan, PushPlan, SinkPlan};
 use crate::engine::status::ObjectState;
@@ -59,7 +61,9 @@ pub struct Planner<'a> {
     pub registry: &'a Registry,
     /// All shards.
     pub shards: ShardMap,
-    /// Whether relations that keep rows give them first.
+    /// At start: where the cursors of the next object stood; it goes on from its state.
+    pub resume: Option<Cursors>,
+    /// What has been planned so far.
     pub made: Planned,
 }
 
@@ -74,7 +78,7 @@ impl<'a> Planner<'a> {
             sinks: Vec::new(),
             notices: Vec::new(),
         };
-        Self { catalog, registry, shards, made }
+        Self { catalog, registry, shards, resume: None, made }
     }
 
     /// Adds one object.
@@ -86,16 +90,7 @@ impl<'a> Planner<'a> {
         if self.catalog.entries.contains_key(&id) || self.made.entries.iter().any(|(other, _)| *other == id) {
             return Err(EngineError::Exists(id));
         }
-        let mut entry = Entry {
-            spec: new.spec.clone(),
-            record: new.record.clone(),
-            fragments: Vec::new(),
-            edges: Vec::new(),
-            output: None,
-            groups: Vec::new(),
-            push: None,
-            state: ObjectState::Running,
-        };
+        let mut entry = Entry::idle(new, ObjectState::Running);
         match &new.spec {
             ObjectSpec::Source(spec) => self.source(spec, &mut entry)?,
             ObjectSpec::Table(spec) => self.table(spec, &mut entry)?,
@@ -124,15 +119,20 @@ impl<'a> Planner<'a> {
     }
 
     fn push(&mut self, source: Arc<SourceSpec>, table: Option<(Arc<TableSpec>, FragmentId)>) -> GroupId {
-        let group = self.new_group(source.clone(), true);
+        let group = self.new_group(source.clone(), true, BTreeMap::new());
         let home = home_of(source.id, &self.shards);
         self.made.plan.pushes.push(PushPlan { source, group, home, table });
         group
     }
 
-    fn new_group(&mut self, spec: Arc<SourceSpec>, pushed: bool) -> GroupId {
+    fn new_group(
+        &mut self,
+        spec: Arc<SourceSpec>,
+        pushed: bool,
+        positions: BTreeMap<SplitKey, Position>,
+    ) -> GroupId {
         let group = self.catalog.group();
-        let state = SourceGroup { spec, pushed, splits: 0, ended: 0, over: false, started: pushed };
+        let state = SourceGroup { spec, pushed, splits: 0, ended: 0, over: false, started: pushed, positions };
         self.catalog.groups.insert(group, state);
         self.made.created.push(group);
         group
@@ -160,7 +160,8 @@ impl<'a> Planner<'a> {
         let group = self.push(source, None);
         entry.push = Some(group);
         let pipeline = Arc::new(table_pipeline(spec));
-        self.made.entries.push((spec.id, clone_for_group(entry)));
+        let own = NewObject { spec: entry.spec.clone(), record: Vec::new() };
+        self.made.entries.push((spec.id, Entry { push: entry.push, ..Entry::idle(&own, ObjectState::Running) }));
         let result = self.pipeline(pipeline, entry);
         self.made.entries.pop();
         result?;
@@ -189,7 +190,7 @@ impl<'a> Planner<'a> {
                     }
                     LeafFrom::Relation { object, columns } => {
                         let (fragment, snapshot) = self.output_of(*object)?;
-                        LeafPlan::Relation { fragment, columns: columns.clone(), snapshot }
+                        LeafPlan::Relation { fragment, columns: columns.clone(), snapshot: snapshot && self.resume.is_none() }
                     }
                     LeafFrom::Exchange { exchange } => LeafPlan::Exchange { edge: edges[*exchange] },
                     LeafFrom::Fragment { .. } => LeafPlan::Hand,
@@ -201,6 +202,7 @@ impl<'a> Planner<'a> {
             }
             fragments.push(FragmentPlan {
                 id: ids[index],
+                index: index as u8,
                 shape: Arc::new(ChainShape::new(&spec, &fragment)),
                 leaves,
                 edges: fragment.sends.iter().map(|send| edges[send.exchange]).collect(),
@@ -230,6 +232,14 @@ impl<'a> Planner<'a> {
             return Err(refused(entry.spec.name(), "is read as a source and is not one"));
         };
         let spec = Arc::new(spec.clone());
+        if let Some(cursors) = &self.resume {
+            let positions = cursors.get(&object).cloned().unwrap_or_default();
+            let same = self.catalog.groups.iter().find(|(_, g)| g.spec.id == object && g.positions == positions);
+            return Ok(match same {
+                Some((group, _)) => *group,
+                None => self.new_group(spec, false, positions),
+            });
+        }
         let live = self.catalog.groups.iter().find(|(_, group)| group.spec.id == object && !group.over);
         match live {
             Some((group, state)) => {
@@ -238,7 +248,7 @@ impl<'a> Planner<'a> {
                 }
                 Ok(*group)
             }
-            None => Ok(self.new_group(spec, false)),
+            None => Ok(self.new_group(spec, false, BTreeMap::new())),
         }
     }
 
@@ -269,26 +279,18 @@ impl<'a> Planner<'a> {
             ));
         }
         factory.check(spec)?;
-        let (fragment, _) = self.output_of(spec.from)?;
+        let (fragment, keeps) = self.output_of(spec.from)?;
         let parker = Arc::new(Parker::default());
         let queue = Arc::new(FrameQueue::new(parker.clone()));
         let spec = Arc::new(spec.clone());
-        self.made.plan.sinks.push(SinkPlan { spec: spec.clone(), fragment, queue: queue.clone() });
+        self.made.plan.sinks.push(SinkPlan {
+            spec: spec.clone(),
+            fragment,
+            queue: queue.clone(),
+            snapshot: keeps && self.resume.is_none(),
+        });
         self.made.sinks.push(NewSink { spec, queue, parker });
         Ok(())
-    }
-}
-
-fn clone_for_group(entry: &Entry) -> Entry {
-    Entry {
-        spec: entry.spec.clone(),
-        record: Vec::new(),
-        fragments: Vec::new(),
-        edges: Vec::new(),
-        output: None,
-        groups: Vec::new(),
-        push: entry.push,
-        state: entry.state.clone(),
     }
 }
 

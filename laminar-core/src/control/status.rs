@@ -46,7 +46,11 @@ impl Control {
         }));
     }
 
-    fn checkpoint_status(&self, _now: Now) -> CheckpointStatus {
-        CheckpointStatus::default()
+    fn checkpoint_status(&self, now: Now) -> CheckpointStatus {
+        let newest = self.newest_checkpoint;
+        CheckpointStatus {
+            newest: newest.map_or(0, |(number, _)| number.0),
+            age_us: newest.map(|(_, at)| now.micros.saturating_sub(at)),
+        }
     }
 }

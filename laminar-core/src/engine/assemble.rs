@@ -1,13 +1,14 @@
 //! Puts engines, control and their mailboxes together; the shells and the driver then run them.
 //!
-//! Invariant: nothing here starts a thread or reads a clock.
+//! Invariant: nothing here starts a thread or reads a clock; an engine is made on its own thread, from
+//! a seed that can travel there.
 
 use std::sync::Arc;
 
 use super::core::{EngineLimits, EngineParts};
-use super::lanes::mesh;
-use super::message::Command;
-use super::{Engine, EngineHandle, EngineOptions};
+use super::lanes::{Lanes, mesh};
+use super::message::{Command, ControlLetter};
+use super::{Boot, Engine, EngineHandle, EngineOptions, ReactorDisk, ReactorPlan, Reply, Restored};
 use crate::connector::Registry;
 use crate::control::{Control, ControlParts};
 use crate::epoch::{Coordinator, Pace};
@@ -26,30 +27,74 @@ pub struct AssemblyParts {
     pub compiler: Arc<dyn ExprCompiler>,
     /// Starts connectors and appliers.
     pub spawn: Arc<dyn Spawn>,
-    /// Ends the sleep of each reactor.
-    pub reactors: Vec<Arc<dyn Unpark>>,
+    /// The bell of each reactor.
+    pub bells: Vec<Arc<Bell>>,
     /// Ends the sleep of the control thread.
     pub control: Arc<dyn Unpark>,
+    /// What was found on disk; none = nothing is kept.
+    pub restored: Option<Restored>,
+    /// Answered when the objects of the catalog run again.
+    pub ready: Reply<()>,
 }
 
 /// An engine that nobody turns yet.
 pub struct Assembly {
     /// One per reactor.
-    pub engines: Vec<Engine>,
-    /// The bell of each reactor.
-    pub bells: Vec<Arc<Bell>>,
+    pub engines: Vec<EngineSeed>,
     /// The control thread's state machine.
     pub control: Control,
     /// For clients.
     pub handle: EngineHandle,
 }
 
+/// What one engine is made from; travels to its thread.
+pub struct EngineSeed {
+    me: ReactorId,
+    shards: ShardMap,
+    registry: Registry,
+    compiler: Arc<dyn ExprCompiler>,
+    limits: EngineLimits,
+    inbox: Arc<Mailbox<Command>>,
+    control: Arc<Mailbox<ControlLetter>>,
+    lanes: Lanes,
+    plan: Option<ReactorPlan>,
+}
+
+impl EngineSeed {
+    /// Makes the engine and opens what it keeps on `disk`. Where that fails the engine is stopped and
+    /// the control thread knows why.
+    pub fn grow(self, disk: ReactorDisk) -> Engine {
+        let opened = match self.plan {
+            None => Ok((None, Vec::new())),
+            Some(plan) => plan.open(disk).map(|(store, arenas)| (Some(store), arenas)),
+        };
+        let (store, restored, refused) = match opened {
+            Ok((store, restored)) => (store, restored, None),
+            Err(error) => (None, Vec::new(), Some(error)),
+        };
+        let mut engine = Engine::new(EngineParts {
+            me: self.me,
+            shards: self.shards,
+            registry: self.registry,
+            compiler: self.compiler,
+            limits: self.limits,
+            inbox: self.inbox,
+            control: self.control,
+            lanes: self.lanes,
+            store,
+            restored,
+        });
+        if let Some(error) = refused {
+            engine.refuse(error);
+        }
+        engine
+    }
+}
+
 /// Puts the parts together.
 pub fn assemble(parts: AssemblyParts) -> Assembly {
-    let AssemblyParts { options, registry, compiler, spawn, reactors, control } = parts;
-    let count = reactors.len() as u16;
-    let shards = ShardMap::new(options.shard_count(), count);
-    let bells: Vec<Arc<Bell>> = reactors.into_iter().map(|unpark| Arc::new(Bell::new(unpark))).collect();
+    let AssemblyParts { options, registry, compiler, spawn, bells, control, restored, ready } = parts;
+    let count = bells.len() as u16;
     let inboxes: Vec<Arc<Mailbox<Command>>> =
         bells.iter().map(|bell| Arc::new(Mailbox::new(bell.clone() as Arc<dyn Unpark>))).collect();
     let letters = Arc::new(Mailbox::new(control));
@@ -59,39 +104,47 @@ pub fn assemble(parts: AssemblyParts) -> Assembly {
         state_bytes: options.state_bytes,
         outbox_bytes: options.outbox_bytes,
     };
+    let (shards, store, boot, plans) = match restored {
+        None => (ShardMap::new(options.shard_count(), count), None, Boot::default(), Vec::new()),
+        Some(restored) => (restored.shards, Some(restored.control), restored.boot, restored.reactors),
+    };
+    let mut plans = plans.into_iter();
     let engines = mesh(&bells)
         .into_iter()
         .enumerate()
-        .map(|(me, lanes)| {
-            Engine::new(EngineParts {
-                me: ReactorId(me as u16),
-                shards,
-                registry: registry.clone(),
-                compiler: compiler.clone(),
-                limits,
-                inbox: inboxes[me].clone(),
-                control: letters.clone(),
-                lanes,
-            })
+        .map(|(me, lanes)| EngineSeed {
+            me: ReactorId(me as u16),
+            shards,
+            registry: registry.clone(),
+            compiler: compiler.clone(),
+            limits,
+            inbox: inboxes[me].clone(),
+            control: letters.clone(),
+            lanes,
+            plan: plans.next(),
         })
         .collect();
     let pace = Pace {
         epoch_interval: options.epoch_interval.as_micros() as u64,
-        checkpoint_interval: options.data_dir.as_ref().map(|_| options.checkpoint_interval.as_micros() as u64),
+        checkpoint_interval: store.as_ref().map(|_| options.checkpoint_interval.as_micros() as u64),
         epoch_timeout: options.epoch_timeout.as_micros() as u64,
     };
     let ids = (0..count).map(ReactorId).collect();
-    let coordinator = Coordinator::new(Incarnation(1), CheckpointNumber(0), ids, pace);
+    let incarnation = store.as_ref().map_or(Incarnation(1), |store| store.incarnation);
+    let coordinator = Coordinator::new(incarnation, CheckpointNumber(0), ids, pace).without_checkpoints();
     let control = Control::new(ControlParts {
         options,
         registry,
         spawn,
         mailbox: letters.clone(),
         reactors: inboxes.clone(),
-        bells: bells.clone(),
+        bells,
         shards,
         coordinator,
+        store,
+        boot,
+        ready,
     });
     let handle = EngineHandle::new(letters, inboxes, shards);
-    Assembly { engines, bells, control, handle }
+    Assembly { engines, control, handle }
 }

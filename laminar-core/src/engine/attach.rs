@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::EngineError;
 use super::chain::Chain;
-use super::core::{Engine, Group, PendingPlan, PipelineState};
+use super::core::{Engine, Group, PendingPlan};
 use super::feed::{GroupId, User};
 use super::fragment::Fragment;
 use super::message::Event;
@@ -17,6 +17,7 @@ use super::route::{Link, SendRouter};
 use super::stage::Stage;
 use crate::data::StreamSchema;
 use crate::graph::PipelineSpec;
+use crate::ids::ObjectId;
 use crate::lane::Mark;
 use crate::operator::{Operator, OperatorError, Place, build};
 use crate::reactor::Now;
@@ -43,30 +44,44 @@ impl Engine {
             self.pushes.push(made);
         }
         for sink in &plan.sinks {
-            self.stages.push(Stage::new(sink, &self.slots, &self.registry, self.limits.outbox_bytes)?);
+            let mut stage = Stage::new(sink, &self.slots, &self.registry, self.limits.outbox_bytes)?;
+            if let Some(store) = self.store.as_mut() {
+                for (slot, shard) in self.slots.iter().enumerate() {
+                    stage.resend(slot, store.outboxes.resume(sink.spec.id, *shard)?);
+                }
+            }
+            self.stages.push(stage);
         }
         self.pending.push(PendingPlan { plan: plan.clone(), activated: false });
         Ok(())
     }
 
     fn build_pipeline(&mut self, plan: &PipelinePlan) -> Result<(), EngineError> {
-        let mut arenas = Vec::with_capacity(self.slots.len());
-        for _ in &self.slots {
-            let options = ArenaOptions { memory_limit: self.limits.state_bytes, ..ArenaOptions::new(plan.spec.id) };
-            arenas.push(Arena::new(options).map_err(OperatorError::from)?);
-        }
         let name: Arc<str> = plan.spec.name.as_str().into();
         for fragment in &plan.fragments {
             let mut chains = Vec::with_capacity(self.slots.len());
-            for (slot, arena) in arenas.iter_mut().enumerate() {
+            let mut arenas = Vec::with_capacity(self.slots.len());
+            for slot in 0..self.slots.len() {
+                let mut arena = self.arena(arena_id(plan.spec.id, fragment.index), slot)?;
                 let mut chain = Chain::new(&fragment.shape, self.operators(&plan.spec, fragment, slot)?);
-                chain.restore(arena)?;
+                chain.restore(&mut arena)?;
                 chains.push(chain);
+                arenas.push(arena);
             }
-            self.place_fragment(plan, fragment, name.clone(), chains)?;
+            self.place_fragment(plan, fragment, name.clone(), (chains, arenas))?;
         }
-        self.pipelines.push(PipelineState { id: plan.spec.id, arenas });
         Ok(())
+    }
+
+    /// The arena as a checkpoint left it, else a new one.
+    fn arena(&mut self, id: ObjectId, slot: usize) -> Result<Arena, OperatorError> {
+        match self.restored.iter().position(|(at, arena)| *at == slot && arena.id() == id) {
+            Some(found) => Ok(self.restored.swap_remove(found).1),
+            None => {
+                let options = ArenaOptions { memory_limit: self.limits.state_bytes, ..ArenaOptions::new(id) };
+                Ok(Arena::new(options)?)
+            }
+        }
     }
 
     fn operators(
@@ -95,7 +110,7 @@ impl Engine {
         pipeline: &PipelinePlan,
         plan: &FragmentPlan,
         name: Arc<str>,
-        chains: Vec<Chain>,
+        state: (Vec<Chain>, Vec<Arena>),
     ) -> Result<(), EngineError> {
         let reactors = self.lanes.reactors();
         let leaves = plan
@@ -113,7 +128,8 @@ impl Engine {
             .map(|send| SendRouter::new(&pipeline.spec.nodes[send.node].output.columns, &send.keys))
             .collect::<Result<Vec<_>, _>>()
             .map_err(OperatorError::from)?;
-        let fragment = Fragment::new(pipeline.spec.id, name, plan, chains, routers, leaves);
+        let mut fragment = Fragment::new(pipeline.spec.id, name, plan, state, routers, leaves);
+        fragment.durable = self.store.is_some();
         let index = plan.id.index();
         if self.fragments.len() <= index {
             self.fragments.resize_with(index + 1, || None);
@@ -204,8 +220,13 @@ impl Engine {
     pub(super) fn detach(&mut self, plan: &DetachPlan) {
         for id in &plan.fragments {
             if let Some(slot) = self.fragments.get_mut(id.index()) {
-                *slot = None;
+                let gone = slot.take();
                 self.links[id.index()].clear();
+                if let (Some(mut fragment), Some(store)) = (gone, self.store.as_mut()) {
+                    for (slot, arena) in fragment.arenas.iter_mut().enumerate() {
+                        store.release(slot, arena, plan.forget);
+                    }
+                }
             }
         }
         for links in &mut self.links {
@@ -224,12 +245,24 @@ impl Engine {
         self.splits.retain(|split| !plan.groups.contains(&split.feed.group));
         self.pushes.retain(|push| !plan.pushes.contains(&push.object()));
         self.stages.retain(|stage| !plan.sinks.contains(&stage.sink()));
-        self.pipelines.retain(|pipeline| !plan.pipelines.contains(&pipeline.id));
+        if let Some(store) = self.store.as_mut() {
+            plan.sinks.iter().for_each(|sink| store.outboxes.forget(*sink));
+        }
         self.subscriptions.retain(|subscription| !plan.fragments.contains(&subscription.fragment));
         self.pending.retain(|pending| !pending.plan.pipelines.iter().any(|p| plan.pipelines.contains(&p.spec.id)));
         self.fail_reads(&plan.fragments);
         self.recount_flight();
     }
+}
+
+/// The id under which a fragment's state is kept: pipeline and index in one number.
+pub fn arena_id(pipeline: ObjectId, fragment: u8) -> ObjectId {
+    ObjectId(pipeline.0 << 8 | u64::from(fragment))
+}
+
+/// The pipeline of [`arena_id`].
+pub fn pipeline_of(arena: ObjectId) -> ObjectId {
+    ObjectId(arena.0 >> 8)
 }
 
 /// What removes everything of a plan.
@@ -242,5 +275,6 @@ pub fn undo(plan: &AttachPlan) -> DetachPlan {
         groups: plan.pushes.iter().map(|push| push.group).collect(),
         pushes: plan.pushes.iter().map(|push| push.source.id).collect(),
         sinks: plan.sinks.iter().map(|sink| sink.spec.id).collect(),
+        forget: true,
     }
 }

@@ -28,7 +28,7 @@ impl Engine {
                 fragment.put(leaf, 0, Item::Barrier(barrier));
             }
         }
-        self.flight = Some(Flight { barrier, remaining, cursors });
+        self.flight = Some(Flight { barrier, remaining, cursors, entered: self.entered_lsn });
         self.join_pending(barrier.epoch);
         for subscription in &mut self.subscriptions {
             subscription.arm(barrier.epoch);
@@ -75,8 +75,11 @@ impl Engine {
         if self.flight.as_ref().is_none_or(|flight| flight.remaining > 0) {
             return;
         }
-        if let Some(Flight { barrier, cursors, .. }) = self.flight.take() {
-            self.barrier_passed(barrier);
+        if let Some(Flight { barrier, cursors, entered, .. }) = self.flight.take() {
+            if barrier.checkpoint.is_some() {
+                self.checkpoint_cursors.clone_from(&cursors);
+                self.begin_store(barrier, entered);
+            }
             self.tell(Event::Passed { reactor: self.me, barrier, cursors });
         }
     }
@@ -97,6 +100,7 @@ impl Engine {
             push.forget(epoch);
         }
         self.give_snapshots(epoch);
+        self.begin_stages(epoch);
         self.give_changes(epoch);
     }
 
@@ -124,6 +128,22 @@ impl Engine {
         }
     }
 
+    /// Gives sinks over relations that keep rows these rows first.
+    fn begin_stages(&mut self, epoch: Epoch) {
+        for index in 0..self.stages.len() {
+            if !self.stages[index].wants_snapshot() {
+                continue;
+            }
+            let id = self.stages[index].fragment();
+            let width = self.fragment(id).map_or(0, |fragment| fragment.output_width);
+            let columns: Vec<usize> = (0..width).collect();
+            let rows = self.snapshot(id, &columns, epoch).map_err(super::EngineError::from);
+            if let Err(error) = rows.and_then(|rows| self.stages[index].begin(rows, epoch)) {
+                self.tell(Event::Failed { pipeline: self.stages[index].sink(), error });
+            }
+        }
+    }
+
     /// All rows of an output as of a complete epoch, per local shard.
     pub(super) fn snapshot(
         &mut self,
@@ -133,14 +153,14 @@ impl Engine {
     ) -> Result<Vec<(usize, Batch)>, OperatorError> {
         let mut rows = Vec::new();
         let Some(mut fragment) = self.fragments.get_mut(id.index()).and_then(Option::take) else { return Ok(rows) };
-        let state = self.pipelines.iter().find(|pipeline| pipeline.id == fragment.pipeline);
         let result = (|| {
-            let (Some(state), Some(vertex)) = (state, fragment.shape.output) else { return Ok(()) };
-            for (slot, chain) in fragment.chains.iter_mut().enumerate() {
+            let Some(vertex) = fragment.shape.output else { return Ok(()) };
+            let places = fragment.chains.iter_mut().zip(&fragment.arenas);
+            for (slot, (chain, arena)) in places.enumerate() {
                 let Some(readable) = chain.readable(vertex) else { continue };
                 let mut from = Some(ReadCursor::default());
                 while let Some(cursor) = from {
-                    let (batch, next) = readable.scan(Some(epoch), cursor, SNAPSHOT_ROWS, &state.arenas[slot])?;
+                    let (batch, next) = readable.scan(Some(epoch), cursor, SNAPSHOT_ROWS, arena)?;
                     if batch.num_rows() > 0 {
                         rows.push((slot, Batch::new(batch.project(columns)?)));
                     }

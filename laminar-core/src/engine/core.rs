@@ -17,26 +17,16 @@ use super::read::ReadJob;
 use super::route::Link;
 use super::split::Split;
 use super::stage::Stage;
+use super::store::Store;
 use super::subscribe::Subscription;
 use crate::connector::Registry;
 use crate::expr::ExprCompiler;
 use crate::ids::{Epoch, ObjectId, ReactorId, ShardId};
 use crate::lane::Mark;
 use crate::operator::Barrier;
-use crate::reactor::{Mailbox, Now};
+use crate::reactor::{Mailbox, Now, Turn, Turning};
 use crate::shard::ShardMap;
 use laminar_storage::arena::Arena;
-
-/// What a turn left behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// There is more to do now.
-    Busy,
-    /// Nothing to do before the bell rings or this moment (monotonic microseconds) comes.
-    Idle(Option<u64>),
-    /// The engine has stopped.
-    Stopped,
-}
 
 /// Sizes an engine works with.
 #[derive(Clone, Copy, Debug)]
@@ -69,12 +59,10 @@ pub struct EngineParts {
     pub control: Arc<Mailbox<ControlLetter>>,
     /// Its lane ends.
     pub lanes: Lanes,
-}
-
-/// State of one pipeline in the local shards.
-pub(super) struct PipelineState {
-    pub(super) id: ObjectId,
-    pub(super) arenas: Vec<Arena>,
+    /// Its disk; none = nothing is kept.
+    pub store: Option<Store>,
+    /// State of the checkpoint, by local shard.
+    pub restored: Vec<(usize, Arena)>,
 }
 
 /// The splits of one group on this reactor.
@@ -94,6 +82,8 @@ pub(super) struct Flight {
     pub(super) barrier: Barrier,
     pub(super) remaining: usize,
     pub(super) cursors: Vec<Cursor>,
+    /// How far the log had entered when the barrier came.
+    pub(super) entered: u64,
 }
 
 /// A plan that has been built and has not joined.
@@ -119,7 +109,10 @@ pub struct Engine {
     pub(super) links: Vec<Vec<Link>>,
     /// Per edge: fragment and leaf that receive it.
     pub(super) receivers: Vec<Option<(FragmentId, usize)>>,
-    pub(super) pipelines: Vec<PipelineState>,
+    /// State of the checkpoint that no pipeline has taken yet.
+    pub(super) restored: Vec<(usize, Arena)>,
+    /// Its disk; none = nothing is kept.
+    pub(super) store: Option<Store>,
     pub(super) groups: Vec<Group>,
     pub(super) splits: Vec<Split>,
     pub(super) pushes: Vec<Push>,
@@ -135,6 +128,8 @@ pub struct Engine {
     pub(super) flowing: bool,
     /// Position in the log up to which rows have entered the chains.
     pub(super) entered_lsn: u64,
+    /// Positions of the splits at the checkpoint that is being written.
+    pub(super) checkpoint_cursors: Vec<Cursor>,
     pub(super) turns: u64,
     pub(super) stalls: u64,
     pub(super) stall_in: Option<String>,
@@ -147,7 +142,7 @@ pub struct Engine {
 impl Engine {
     /// An engine without objects.
     pub fn new(parts: EngineParts) -> Self {
-        let EngineParts { me, shards, registry, compiler, limits, inbox, control, lanes } = parts;
+        let EngineParts { me, shards, registry, compiler, limits, inbox, control, lanes, store, restored } = parts;
         Self {
             me,
             slots: shards.shards_of(me).collect(),
@@ -162,7 +157,8 @@ impl Engine {
             fragments: Vec::new(),
             links: Vec::new(),
             receivers: Vec::new(),
-            pipelines: Vec::new(),
+            restored,
+            store,
             groups: Vec::new(),
             splits: Vec::new(),
             pushes: Vec::new(),
@@ -176,6 +172,7 @@ impl Engine {
             announced: Epoch::default(),
             flowing: false,
             entered_lsn: 0,
+            checkpoint_cursors: Vec::new(),
             turns: 0,
             stalls: 0,
             stall_in: None,
@@ -184,41 +181,6 @@ impl Engine {
             stopped: false,
             next_split: 0,
         }
-    }
-
-    /// Does one round of whatever is there.
-    pub fn turn(&mut self, now: Now) -> Turn {
-        if self.stopped {
-            return Turn::Stopped;
-        }
-        self.turns += 1;
-        let mut busy = self.commands(now);
-        busy |= self.receive();
-        busy |= self.poll_splits(now);
-        busy |= self.enter_pushed(now);
-        self.tell_time(now);
-        busy |= self.run_fragments();
-        busy |= self.run_reads();
-        self.lanes.flush();
-        if self.stopped {
-            self.control.post(ControlLetter::Event(Event::Stopped(self.me)));
-            return Turn::Stopped;
-        }
-        if busy || self.has_work() { Turn::Busy } else { Turn::Idle(self.deadline(now)) }
-    }
-
-    /// Whether something has come in since the last turn; the second look before a sleep.
-    pub fn has_work(&mut self) -> bool {
-        self.inbox.waiting() || self.lanes.busy() || self.split_ready() || !self.reads.is_empty()
-    }
-
-    /// Takes note that a turn was too long.
-    pub fn stalled(&mut self) {
-        self.stalls += 1;
-        self.stall_in = self
-            .doing
-            .and_then(|id| self.fragments.get(id.index()).and_then(Option::as_ref))
-            .map(|fragment| format!("{} (fragment {})", fragment.name, fragment.id.0));
     }
 
     fn commands(&mut self, now: Now) -> bool {
@@ -245,13 +207,13 @@ impl Engine {
             Command::Announce(epoch) => self.announce(epoch),
             Command::Splits { group, spec, splits } => self.add_splits(group, &spec, splits, now),
             Command::Insert(insert, reply) => self.insert(insert, reply, now),
-            Command::Replay { object, record } => self.replay(object, &record, now),
+            Command::Replay { object, record, entered } => self.replay(object, &record, entered, now),
             Command::Read { read, objects } => self.begin_read(read, objects),
             Command::Subscribe { id, fragment, snapshot } => self.subscribe(id, fragment, snapshot),
             Command::Unsubscribe(id) => self.subscriptions.retain(|subscription| subscription.id != id),
             Command::Advance(advance) => self.advance_watermark(advance, now),
             Command::Acknowledged { sink, shard, sequence } => self.acknowledged(sink, shard, sequence),
-            Command::Published(number, epoch) => self.published(number, epoch),
+            Command::Published(note) => self.published(&note),
             Command::Status(id) => self.report_status(id, now),
             Command::Shutdown => self.stopped = true,
         }
@@ -261,6 +223,11 @@ impl Engine {
     pub(super) fn rotate_splits(&mut self) -> usize {
         self.next_split = (self.next_split + 1) % self.splits.len().max(1);
         self.next_split
+    }
+
+    /// Ends after this turn.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
     }
 
     /// Sends an event to the control thread.
@@ -284,5 +251,42 @@ impl Engine {
     /// A fragment that is here.
     pub(super) fn fragment(&mut self, id: FragmentId) -> Option<&mut Fragment> {
         self.fragments.get_mut(id.index())?.as_deref_mut()
+    }
+}
+
+impl Turning for Engine {
+    fn turn(&mut self, now: Now) -> Turn {
+        if self.stopped {
+            return Turn::Stopped;
+        }
+        self.turns += 1;
+        let mut busy = self.commands(now);
+        busy |= self.receive();
+        busy |= self.pump_store(now);
+        busy |= self.poll_splits(now);
+        busy |= self.enter_pushed(now);
+        self.tell_time(now);
+        busy |= self.run_fragments();
+        busy |= self.run_reads();
+        busy |= self.pump_store(now);
+        self.lanes.flush();
+        if self.stopped {
+            self.close_store();
+            self.control.post(ControlLetter::Event(Event::Stopped(self.me)));
+            return Turn::Stopped;
+        }
+        if busy || self.has_work() { Turn::Busy } else { Turn::Idle(self.deadline(now)) }
+    }
+
+    fn has_work(&mut self) -> bool {
+        self.inbox.waiting() || self.lanes.busy() || self.split_ready() || !self.reads.is_empty()
+    }
+
+    fn stalled(&mut self, _micros: u64) {
+        self.stalls += 1;
+        self.stall_in = self
+            .doing
+            .and_then(|id| self.fragments.get(id.index()).and_then(Option::as_ref))
+            .map(|fragment| format!("{} (fragment {})", fragment.name, fragment.id.0));
     }
 }

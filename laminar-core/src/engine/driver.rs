@@ -6,12 +6,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::assemble::{Assembly, AssemblyParts, assemble};
-use super::{Engine, EngineError, EngineHandle, EngineOptions, Reply, Turn};
+use super::{
+    Engine, EngineError, EngineHandle, EngineOptions, RecoveredCatalog, Reply, RestoreOptions, Restored, restore,
+};
 use crate::connector::Registry;
 use crate::control::Control;
 use crate::data::EventTime;
 use crate::expr::ExprCompiler;
-use crate::reactor::{Next, Now, Parker, Spawn, SpawnError, Task, Unpark};
+use laminar_storage::disk::SimMachine;
+use laminar_storage::log::DirectoryId;
+use laminar_storage::manifest::PublisherOptions;
+use crate::reactor::{Bell, Next, Now, Parker, Spawn, SpawnError, Task, Turn, Turning, Unpark};
 
 /// A task with what it waits for.
 struct Waiting {
@@ -51,6 +56,7 @@ pub struct Driver {
     micros: u64,
     wall: i64,
     random: fastrand::Rng,
+    started: std::sync::mpsc::Receiver<Result<(), EngineError>>,
 }
 
 /// Rounds after which a driver that is still busy is taken for stuck.
@@ -59,16 +65,59 @@ const ROUNDS: usize = 1_000_000;
 impl Driver {
     /// A driver of a fresh engine.
     pub fn new(options: EngineOptions, registry: Registry, compiler: Arc<dyn ExprCompiler>, seed: u64) -> Self {
+        Self::with(options, registry, compiler, seed, None)
+    }
+
+    /// A driver of an engine on a simulated disk, as it was left there; its catalog runs again.
+    ///
+    /// # Errors
+    /// What makes a start impossible.
+    pub fn on_disk(
+        options: EngineOptions,
+        registry: Registry,
+        compiler: Arc<dyn ExprCompiler>,
+        seed: u64,
+        machine: &SimMachine,
+    ) -> Result<(Self, RecoveredCatalog), EngineError> {
+        let restored = restore(
+            &RestoreOptions {
+                reactors: options.reactors,
+                shards: options.shard_count(),
+                state_bytes: options.state_bytes,
+                fresh: DirectoryId(seed | 1),
+                publisher: PublisherOptions { append_bytes: 1 << 16, reserve_bytes: 0 },
+            },
+            Box::new(machine.disk()),
+        )?;
+        let catalog = RecoveredCatalog::of(&restored.boot);
+        let mut driver = Self::with(options, registry, compiler, seed, Some((restored, machine)));
+        driver.settle_start()?;
+        Ok((driver, catalog))
+    }
+
+    fn with(
+        options: EngineOptions,
+        registry: Registry,
+        compiler: Arc<dyn ExprCompiler>,
+        seed: u64,
+        kept: Option<(Restored, &SimMachine)>,
+    ) -> Self {
         let spawned = Arc::new(Collected::default());
-        let reactors = (0..options.reactors).map(|_| Arc::new(Awake) as Arc<dyn Unpark>).collect();
-        let Assembly { engines, control, handle, .. } = assemble(AssemblyParts {
+        let bells = (0..options.reactors).map(|_| Arc::new(Bell::new(Arc::new(Awake)))).collect();
+        let nowhere = SimMachine::new(seed);
+        let (restored, machine) = kept.map_or((None, &nowhere), |(restored, machine)| (Some(restored), machine));
+        let (send, started) = std::sync::mpsc::channel();
+        let Assembly { engines, control, handle } = assemble(AssemblyParts {
+            restored,
+            ready: Reply::new(move |answer| drop(send.send(answer))),
             options,
             registry,
             compiler,
             spawn: spawned.clone(),
-            reactors,
+            bells,
             control: Arc::new(Awake),
         });
+        let engines = engines.into_iter().map(|engine| engine.grow(Box::new(machine.disk()))).collect();
         Self {
             engines,
             control,
@@ -77,9 +126,21 @@ impl Driver {
             tasks: Vec::new(),
             handle,
             micros: 0,
+            started,
             wall: 1_700_000_000_000_000,
             random: fastrand::Rng::with_seed(seed),
         }
+    }
+
+    fn settle_start(&mut self) -> Result<(), EngineError> {
+        for _ in 0..60_000 {
+            self.settle()?;
+            if let Ok(answer) = self.started.try_recv() {
+                return answer;
+            }
+            self.advance(10_000)?;
+        }
+        Err(EngineError::Internal("the engine did not start within ten virtual minutes".into()))
     }
 
     /// The handle of its engine.

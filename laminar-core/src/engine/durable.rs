@@ -1,28 +1,92 @@
-//! What makes a reactor's part of the engine durable: its log, its images, its outboxes.
+//! What makes a reactor's part of the engine durable: the engine's side of [`super::store::Store`].
 //!
-//! Invariant: without a data directory nothing here is called to keep anything, and a checkpoint
-//! barrier is an epoch like any other.
+//! Invariant: without a data directory nothing is kept, and a checkpoint barrier is an epoch like
+//! any other.
 
 use super::EngineError;
 use super::core::Engine;
+use super::message::{Event, PublishedNote, StoredPart};
+use super::push_record;
 use crate::data::Batch;
-use crate::ids::{CheckpointNumber, Epoch, ObjectId};
+use crate::ids::{ObjectId, ShardId};
 use crate::operator::Barrier;
+use crate::reactor::Now;
 
 impl Engine {
     /// Appends pushed rows to the log; returns their position, none when nothing is kept.
-    pub(super) fn log_pushed(&mut self, _object: ObjectId, _batch: &Batch) -> Result<Option<u64>, EngineError> {
-        Ok(None)
+    pub(super) fn log_pushed(
+        &mut self,
+        object: ObjectId,
+        home: ShardId,
+        batch: &Batch,
+    ) -> Result<Option<u64>, EngineError> {
+        let Some(store) = self.store.as_mut() else { return Ok(None) };
+        let record = push_record::encode(object, batch)?;
+        store.append(home, &record).map(Some)
     }
 
     /// Everything up to here survives a power cut.
     pub(super) fn durable_lsn(&self) -> u64 {
-        0
+        self.store.as_ref().map_or(u64::MAX, super::store::Store::durable)
     }
 
-    /// All local chains have passed a barrier.
-    pub(super) fn barrier_passed(&mut self, _barrier: Barrier) {}
+    /// All local chains have passed a checkpoint's barrier: what was frozen is written.
+    pub(super) fn begin_store(&mut self, barrier: Barrier, entered: u64) {
+        match self.store.as_mut() {
+            Some(store) => store.begin(barrier, entered),
+            None => {
+                let part = StoredPart { reactor: self.me, ..StoredPart::default() };
+                self.tell(Event::Stored { reactor: self.me, barrier, part });
+            }
+        }
+    }
 
-    /// A checkpoint was published.
-    pub(super) fn published(&mut self, _number: CheckpointNumber, _epoch: Epoch) {}
+    /// Gives the disk its part of the turn.
+    pub(super) fn pump_store(&mut self, now: Now) -> bool {
+        let Some(store) = self.store.as_mut() else { return false };
+        match store.pump(&mut self.fragments, &self.stages, now.micros) {
+            Ok((busy, done)) => {
+                if let Some((barrier, part)) = done {
+                    self.tell(Event::Stored { reactor: self.me, barrier, part });
+                }
+                busy
+            }
+            Err(error) => {
+                // W4: nothing is accepted after a failed write or sync.
+                self.store = None;
+                self.tell(Event::Fatal(error));
+                self.stop();
+                false
+            }
+        }
+    }
+
+    /// A checkpoint was published: what only older ones needed is freed, sources are told.
+    pub(super) fn published(&mut self, note: &PublishedNote) {
+        if let Some(store) = self.store.as_mut() {
+            let floor = note.wal_floors.get(usize::from(self.me.0)).copied().unwrap_or(0);
+            store.published(&note.marks, floor);
+        }
+        for cursor in std::mem::take(&mut self.checkpoint_cursors) {
+            let split = self.splits.iter_mut().find(|s| s.feed.group == cursor.group && s.key == cursor.split);
+            if let Some(split) = split {
+                split.checkpointed(&cursor.position);
+            }
+        }
+    }
+
+    /// What is kept cannot be opened: the engine stops before it begins.
+    pub(super) fn refuse(&mut self, error: EngineError) {
+        self.tell(Event::Refused(error));
+        self.stop();
+    }
+
+    /// Ends the log at shutdown.
+    pub(super) fn close_store(&mut self) {
+        if let Some(store) = self.store.take()
+            && let Err(error) = store.close()
+        {
+            self.tell(Event::Fatal(error));
+        }
+    }
 }

@@ -106,6 +106,9 @@ pub struct Fragment {
     pub shape: Arc<ChainShape>,
     /// One per local shard.
     pub chains: Vec<Chain>,
+    /// Their state, one arena per local shard: a fragment's alone, so that a barrier freezes exactly
+    /// what the fragment has seen.
+    pub arenas: Vec<Arena>,
     /// Edges of the sends.
     pub edges: Vec<EdgeId>,
     /// Cuts the rows of the sends.
@@ -116,6 +119,8 @@ pub struct Fragment {
     pub hands: Vec<(FragmentId, usize)>,
     /// Columns of its output, if it has one.
     pub output_width: usize,
+    /// Whether its state is written at checkpoints.
+    pub durable: bool,
     /// Whether it has failed and waits to be removed.
     pub failed: bool,
     /// The epoch at whose end it joined; it takes part in later barriers.
@@ -135,7 +140,7 @@ impl Fragment {
         pipeline: ObjectId,
         name: Arc<str>,
         plan: &FragmentPlan,
-        chains: Vec<Chain>,
+        (chains, arenas): (Vec<Chain>, Vec<Arena>),
         routers: Vec<SendRouter>,
         leaves: Vec<(Option<EdgeId>, usize)>,
     ) -> Self {
@@ -152,11 +157,13 @@ impl Fragment {
             name,
             shape: plan.shape.clone(),
             chains,
+            arenas,
             edges: plan.edges.clone(),
             sent_marks: vec![Mark::UNKNOWN; plan.edges.len()],
             routers,
             hands: plan.hands.clone(),
             output_width: plan.output_width,
+            durable: false,
             failed: false,
             joined: None,
             passed: None,
@@ -218,7 +225,7 @@ impl Fragment {
     ///
     /// # Errors
     /// The operator's; the fragment must not be used after that.
-    pub fn step(&mut self, arenas: &mut [Arena], out: &mut Vec<(usize, Outgoing)>) -> Result<Stepped, OperatorError> {
+    pub fn step(&mut self, out: &mut Vec<(usize, Outgoing)>) -> Result<Stepped, OperatorError> {
         let Some((leaf, channel)) = self.pick() else { return Ok(Stepped::Nothing) };
         let state = &mut self.leaves[leaf].channels[channel];
         let Some(item) = state.queue.pop_front() else { return Ok(Stepped::Nothing) };
@@ -228,7 +235,7 @@ impl Fragment {
                 let credit = self.leaves[leaf].edge.filter(|_| credit).map(|edge| (edge, channel));
                 let batch = judged(batch, self.others(leaf, channel, slot));
                 let vertex = self.shape.leaves[leaf];
-                self.on_chain(slot, arenas, out, |chain, env| chain.rows(vertex, batch, env))?;
+                self.on_chain(slot, out, |chain, env| chain.rows(vertex, batch, env))?;
                 Ok(Stepped::Rows { credit })
             }
             Item::Mark { slot, mark } => {
@@ -237,7 +244,7 @@ impl Fragment {
                     self.leaves[leaf].channels[channel].marks[slot] = mark;
                     let mark = Mark::over(self.leaves[leaf].channels.iter().map(|c| c.marks[slot]));
                     let vertex = self.shape.leaves[leaf];
-                    self.on_chain(slot, arenas, out, |chain, env| chain.watermark(vertex, mark, env))?;
+                    self.on_chain(slot, out, |chain, env| chain.watermark(vertex, mark, env))?;
                 }
                 Ok(Stepped::Marked)
             }
@@ -251,9 +258,12 @@ impl Fragment {
                     channel.reached = None;
                 }
                 for slot in 0..self.chains.len() {
-                    self.on_chain(slot, arenas, out, |chain, env| chain.barrier(barrier, env))?;
+                    self.on_chain(slot, out, |chain, env| chain.barrier(barrier, env))?;
                 }
                 self.passed = Some(barrier);
+                if barrier.checkpoint.is_some() && self.durable {
+                    self.arenas.iter_mut().for_each(Arena::freeze);
+                }
                 Ok(Stepped::Passed(barrier))
             }
         }
@@ -294,12 +304,11 @@ impl Fragment {
     fn on_chain(
         &mut self,
         slot: usize,
-        arenas: &mut [Arena],
         out: &mut Vec<(usize, Outgoing)>,
         with: impl FnOnce(&mut Chain, &mut ChainEnv<'_>) -> Result<(), OperatorError>,
     ) -> Result<(), OperatorError> {
         let mut left = Vec::new();
-        let mut env = ChainEnv { shape: &self.shape, arena: &mut arenas[slot], out: &mut left };
+        let mut env = ChainEnv { shape: &self.shape, arena: &mut self.arenas[slot], out: &mut left };
         with(&mut self.chains[slot], &mut env)?;
         out.extend(left.into_iter().map(|outgoing| (slot, outgoing)));
         Ok(())

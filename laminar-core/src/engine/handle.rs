@@ -90,6 +90,16 @@ impl EngineHandle {
         self.ask(Request::Status(reply));
     }
 
+    /// Stops a pipeline for a while.
+    pub fn pause(&self, object: ObjectId, reply: Reply<()>) {
+        self.ask(Request::Pause(object, reply));
+    }
+
+    /// Lets a paused pipeline go on.
+    pub fn resume(&self, object: ObjectId, reply: Reply<()>) {
+        self.ask(Request::Resume(object, reply));
+    }
+
     /// Stops the engine: a last checkpoint where there is a data directory, then everything ends.
     pub fn shutdown(&self, reply: Reply<()>) {
         self.ask(Request::Shutdown(reply));

@@ -23,6 +23,8 @@ use crate::graph::SourceSpec;
 use crate::ids::{CheckpointNumber, Epoch, ObjectId, ReactorId, ShardId};
 use crate::operator::Barrier;
 use crate::reactor::Bell;
+use laminar_storage::ids::OutboxPosition;
+use laminar_storage::page_file::PageFileMark;
 
 /// Wakes the reactor of one split.
 pub struct SplitWake {
@@ -100,6 +102,8 @@ pub enum Command {
         object: ObjectId,
         /// The logged record.
         record: Vec<u8>,
+        /// Answered when its rows have entered the chains.
+        entered: Reply<()>,
     },
     /// Copies the rows of materialized outputs at the newest complete epoch.
     Read {
@@ -131,7 +135,7 @@ pub enum Command {
         sequence: u64,
     },
     /// A checkpoint was published.
-    Published(CheckpointNumber, Epoch),
+    Published(Arc<PublishedNote>),
     /// Asks for a status.
     Status(u64),
     /// Stops the reactor.
@@ -234,6 +238,12 @@ pub enum Event {
     },
     /// Durable storage of a reactor failed: the process must end (W4).
     Fatal(EngineError),
+    /// A reactor cannot open what it keeps: the engine does not start.
+    Refused(EngineError),
+    /// The last checkpoint before the end is published, or cannot be.
+    Saved,
+    /// A replayed record has entered the chains.
+    Replayed,
     /// A reactor has stopped.
     Stopped(ReactorId),
 }
@@ -241,8 +251,25 @@ pub enum Event {
 /// What one reactor contributes to a manifest.
 #[derive(Clone, Debug, Default)]
 pub struct StoredPart {
+    /// Who.
+    pub reactor: ReactorId,
     /// How far its log had entered the chains.
     pub wal: u64,
+    /// Where each shard's image stands in its page file.
+    pub marks: Vec<(ShardId, Vec<u8>)>,
+    /// How far each outbox belongs to the checkpoint.
+    pub outboxes: Vec<(ObjectId, ShardId, OutboxPosition)>,
+}
+
+/// What a published checkpoint lets reactors free.
+#[derive(Clone, Debug, Default)]
+pub struct PublishedNote {
+    /// Its number.
+    pub number: CheckpointNumber,
+    /// Images that retained checkpoints name.
+    pub marks: Vec<PageFileMark>,
+    /// Per reactor: what lies before this position of its log is not needed.
+    pub wal_floors: Vec<u64>,
 }
 
 /// From a client to the control thread.
@@ -261,6 +288,10 @@ pub enum Request {
     Checkpoint(Reply<CheckpointNumber>),
     /// Moves a push source's watermark.
     Advance(AdvanceWatermark, Reply<()>),
+    /// Stops a pipeline for a while.
+    Pause(ObjectId, Reply<()>),
+    /// Lets a paused pipeline go on.
+    Resume(ObjectId, Reply<()>),
     /// Asks how everything is.
     Status(Reply<EngineStatus>),
     /// Stops the engine: a last checkpoint, then everything ends.

@@ -14,10 +14,12 @@ mod durable;
 mod error;
 mod feed;
 mod fragment;
+mod frame_bytes;
 mod handle;
 mod lanes;
 pub mod message;
 mod options;
+mod outboxes;
 pub mod plan;
 mod push;
 mod push_record;
@@ -25,6 +27,7 @@ mod read;
 mod reply;
 mod report;
 mod request;
+mod restore;
 mod route;
 mod shape;
 mod sink_queue;
@@ -32,24 +35,31 @@ mod source_rows;
 mod split;
 mod stage;
 mod start;
+mod store;
 pub mod status;
 mod subscribe;
 
-pub use assemble::{Assembly, AssemblyParts, assemble};
-pub use attach::undo;
-pub use core::{Engine, EngineLimits, EngineParts, Turn};
+pub use assemble::{Assembly, AssemblyParts, EngineSeed, assemble};
+pub use attach::{arena_id, undo};
+pub use core::{Engine, EngineLimits, EngineParts};
 pub use driver::Driver;
 pub use error::EngineError;
 pub use feed::GroupId;
 pub use fragment::{FragmentId, Item};
 pub use handle::EngineHandle;
 pub use lanes::{Lanes, mesh};
-pub use options::{Backend, EngineOptions};
+pub use options::{Backend, EngineOptions, FatalHook};
 pub use reply::Reply;
 pub use request::{
     AdvanceWatermark, Deployed, Deployment, EpochChanges, Insert, Inserted, NewObject, Offer, OnConflict, ReadLevel,
-    ReadObject, ReadRequest, ReadRows, Snapshot, Subscribed, Subscriber,
+    ReadObject, ReadRequest, ReadRows, RecoveredCatalog, Snapshot, Subscribed, Subscriber,
 };
+pub use outboxes::{FoundOutbox, Outboxes};
+pub use restore::{Boot, ControlStore, ENGINE_ISLAND, ReactorPlan, RestoreOptions, Restored, page_marks, restore};
 pub use shape::ChainShape;
 pub use sink_queue::FrameQueue;
 pub use start::start;
+pub use store::{ReactorDisk, Store, page_path};
+
+#[cfg(test)]
+mod tests;

@@ -5,15 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::EngineError;
-
-/// Which shell turns the reactors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// glommio executors pinned to cores; falls back to [`Backend::Thread`] where io_uring is missing.
-    Glommio,
-    /// Plain parked threads, not pinned.
-    Thread,
-}
+pub use crate::reactor::Backend;
 
 /// Called when durable storage has failed: the process must end.
 pub type FatalHook = Arc<dyn Fn(&EngineError) + Send + Sync>;

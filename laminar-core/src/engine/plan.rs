@@ -46,6 +46,8 @@ pub enum LeafPlan {
 pub struct FragmentPlan {
     /// Its number.
     pub id: FragmentId,
+    /// Its place among the pipeline's fragments; stable over restarts.
+    pub index: u8,
     /// How it was cut.
     pub spec: Arc<Fragment>,
     /// Its shape.
@@ -91,6 +93,8 @@ pub struct SinkPlan {
     pub fragment: FragmentId,
     /// Where its frames go.
     pub queue: Arc<FrameQueue>,
+    /// Whether the rows that exist come first.
+    pub snapshot: bool,
 }
 
 /// Objects that join at one barrier.
@@ -121,4 +125,13 @@ pub struct DetachPlan {
     pub pushes: Vec<ObjectId>,
     /// Sinks.
     pub sinks: Vec<ObjectId>,
+    /// Whether their state is never wanted back.
+    pub forget: bool,
+}
+
+impl AttachPlan {
+    /// Whether the reactors have nothing to build.
+    pub fn is_empty(&self) -> bool {
+        self.pipelines.is_empty() && self.pushes.is_empty() && self.sinks.is_empty()
+    }
 }

@@ -12,7 +12,6 @@ use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::concat_batches;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use super::EngineError;
 use super::core::Engine;
 use super::feed::Feed;
 use super::plan::PushPlan;
@@ -20,6 +19,7 @@ use super::push_record;
 use super::reply::Reply;
 use super::request::{AdvanceWatermark, Insert, Inserted, OnConflict};
 use super::source_rows::SourceRows;
+use super::EngineError;
 use crate::connector::Registry;
 use crate::data::{Batch, KeyEncoder};
 use crate::expr::ExprCompiler;
@@ -33,7 +33,15 @@ pub struct Pushed {
     pub(super) batch: Batch,
     /// Position of their record in the reactor's log; none = not logged or replayed.
     pub(super) lsn: Option<u64>,
-    pub(super) answer: Option<(Reply<Inserted>, u64)>,
+    pub(super) answer: Answer,
+}
+
+/// Who waits for pushed rows to enter.
+pub enum Answer {
+    /// A client, and how many rows it is told.
+    Client(Reply<Inserted>, u64),
+    /// The replay at start.
+    Replay(Reply<()>),
 }
 
 /// A table or push source on its way into the chains.
@@ -116,10 +124,10 @@ impl Engine {
                 let read = self.is_read(object);
                 reply.send(Ok(Inserted { rows, epoch: self.last_barrier, read }));
             }
-            Ok((object, batch, rows)) => match self.log_pushed(object, &batch) {
+            Ok((object, batch, rows)) => match self.log_pushed(object, self.home(object), &batch) {
                 Err(error) => reply.send(Err(error)),
                 Ok(lsn) => {
-                    self.pushed.push_back(Pushed { object, batch, lsn, answer: Some((reply, rows)) });
+                    self.pushed.push_back(Pushed { object, batch, lsn, answer: Answer::Client(reply, rows) });
                     self.enter_pushed(now);
                 }
             },
@@ -127,13 +135,16 @@ impl Engine {
     }
 
     /// Rows of a finished log enter without a check: they were checked when they were logged.
-    pub(super) fn replay(&mut self, object: ObjectId, record: &[u8], now: Now) {
-        let schema =
-            self.pushes.iter().find(|push| push.object() == object).map(|p| p.plan.source.schema.columns.clone());
-        let Some(schema) = schema else { return };
+    pub(super) fn replay(&mut self, object: ObjectId, record: &[u8], entered: Reply<()>, now: Now) {
+        let schema = self.pushes.iter().find(|push| push.object() == object).map(|p| p.plan.source.schema.columns.clone());
+        let Some(schema) = schema else {
+            // The object was dropped after the record was written.
+            entered.send(Ok(()));
+            return;
+        };
         match push_record::decode(record, &schema) {
             Ok(batch) => {
-                self.pushed.push_back(Pushed { object, batch, lsn: None, answer: None });
+                self.pushed.push_back(Pushed { object, batch, lsn: None, answer: Answer::Replay(entered) });
                 self.enter_pushed(now);
             }
             Err(error) => self.tell(super::message::Event::Fatal(error)),
@@ -158,8 +169,11 @@ impl Engine {
                 self.entered_lsn = lsn;
             }
             let result = self.enter(object, pushed.batch, now);
-            if let Some((reply, rows)) = pushed.answer {
-                reply.send(result.map(|read| Inserted { rows, epoch: self.last_barrier.next(), read }));
+            match pushed.answer {
+                Answer::Client(reply, rows) => {
+                    reply.send(result.map(|read| Inserted { rows, epoch: self.last_barrier.next(), read }));
+                }
+                Answer::Replay(entered) => entered.send(result.map(drop)),
             }
         }
         busy
@@ -185,6 +199,11 @@ impl Engine {
         Ok(true)
     }
 
+    fn home(&self, object: ObjectId) -> crate::ids::ShardId {
+        let push = self.pushes.iter().find(|push| push.object() == object);
+        push.map_or_else(Default::default, |push| push.plan.home)
+    }
+
     fn is_read(&self, object: ObjectId) -> bool {
         let Some(push) = self.pushes.iter().find(|push| push.object() == object) else { return false };
         self.groups.iter().any(|group| group.id == push.plan.group && !group.users.is_empty())
@@ -205,8 +224,11 @@ impl Engine {
         let bad = |row: usize, reason: String| EngineError::BadRow { object: name.clone(), row, reason };
         let mut kept = Vec::with_capacity(rows.len());
         for batch in rows {
-            let batch = RecordBatch::try_new(super::source_rows::relaxed(&schema), batch.columns().to_vec())
-                .map_err(|error| bad(0, error.to_string()))?;
+            let batch = RecordBatch::try_new(
+                super::source_rows::relaxed(&schema),
+                batch.columns().to_vec(),
+            )
+            .map_err(|error| bad(0, error.to_string()))?;
             let made = push.rows.pushed(batch.clone())?;
             if made.num_rows() != batch.num_rows() {
                 return Err(bad(0, "a NOT NULL column is NULL, a text is too long, or a computed column fails".into()));
@@ -282,11 +304,10 @@ impl Engine {
             return Ok(BTreeMap::new());
         };
         let Some(Some(fragment)) = self.fragments.get_mut(fragment.index()) else { return Ok(BTreeMap::new()) };
-        let state = self.pipelines.iter().find(|pipeline| pipeline.id == fragment.pipeline);
-        let (Some(state), Some(vertex)) = (state, fragment.shape.output) else { return Ok(BTreeMap::new()) };
+        let Some(vertex) = fragment.shape.output else { return Ok(BTreeMap::new()) };
         let Some(readable) = fragment.chains[feed.slot].readable(vertex) else { return Ok(BTreeMap::new()) };
         let wanted = rows.project(&keys.columns).map_err(OperatorError::from)?;
-        let found = readable.get(readable.complete(), &wanted, &state.arenas[feed.slot])?;
+        let found = readable.get(readable.complete(), &wanted, &fragment.arenas[feed.slot])?;
         let encoded = keys.encoder.encode(&found).keys;
         Ok((0..found.num_rows()).map(|row| (encoded.key(row).to_vec(), found.slice(row, 1))).collect())
     }
@@ -312,8 +333,7 @@ fn text_of(rows: &RecordBatch, columns: &[usize], row: usize) -> String {
     let texts: Vec<String> = columns
         .iter()
         .map(|&column| {
-            ArrayFormatter::try_new(rows.column(column), &options)
-                .map_or_else(|_| "?".into(), |f| f.value(row).to_string())
+            ArrayFormatter::try_new(rows.column(column), &options).map_or_else(|_| "?".into(), |f| f.value(row).to_string())
         })
         .collect();
     format!("({})", texts.join(", "))

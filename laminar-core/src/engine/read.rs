@@ -66,8 +66,7 @@ impl Engine {
         let Some(Some(fragment)) = self.fragments.get_mut(id.index()) else {
             return Err(EngineError::Internal(format!("fragment {} is not here", id.0)));
         };
-        let state = self.pipelines.iter().find(|pipeline| pipeline.id == fragment.pipeline);
-        let (Some(state), Some(vertex)) = (state, fragment.shape.output) else {
+        let Some(vertex) = fragment.shape.output else {
             return Err(EngineError::Internal(format!("fragment {} has no output", id.0)));
         };
         let mut more = None;
@@ -77,7 +76,7 @@ impl Engine {
                 reason: "keeps no rows; use SUBSCRIBE, or CREATE MATERIALIZED VIEW".into(),
             })?;
             let pin = job.pins[object][job.slot];
-            let (rows, next) = readable.scan(pin, job.cursor, CHUNK_ROWS, &state.arenas[job.slot])?;
+            let (rows, next) = readable.scan(pin, job.cursor, CHUNK_ROWS, &fragment.arenas[job.slot])?;
             let rows = match columns {
                 Some(columns) => rows.project(columns).map_err(OperatorError::from)?,
                 None => rows,

@@ -25,14 +25,7 @@ impl Engine {
             stall_in: self.stall_in.clone(),
             splits,
             operators: self.operator_status(),
-            state: self
-                .pipelines
-                .iter()
-                .map(|pipeline| PipelineBytes {
-                    pipeline: pipeline.id,
-                    state_bytes: pipeline.arenas.iter().map(|arena| arena.bytes_used()).sum(),
-                })
-                .collect(),
+            state: self.state_bytes(),
             stages: self
                 .stages
                 .iter()
@@ -86,6 +79,18 @@ impl Engine {
         }
     }
 
+    fn state_bytes(&self) -> Vec<PipelineBytes> {
+        let mut all: Vec<PipelineBytes> = Vec::new();
+        for fragment in self.fragments.iter().flatten() {
+            let bytes: u64 = fragment.arenas.iter().map(|arena| arena.bytes_used()).sum();
+            match all.last_mut().filter(|last| last.pipeline == fragment.pipeline) {
+                Some(last) => last.state_bytes += bytes,
+                None => all.push(PipelineBytes { pipeline: fragment.pipeline, state_bytes: bytes }),
+            }
+        }
+        all
+    }
+
     fn operator_status(&self) -> Vec<OperatorStatus> {
         let mut all = Vec::new();
         for fragment in self.fragments.iter().flatten() {
@@ -110,6 +115,9 @@ impl Engine {
     pub(super) fn acknowledged(&mut self, sink: ObjectId, shard: ShardId, sequence: u64) {
         for stage in self.stages.iter_mut().filter(|stage| stage.sink() == sink) {
             stage.acknowledged(shard, sequence);
+        }
+        if let Some(store) = self.store.as_mut() {
+            store.acknowledged(sink, shard, sequence);
         }
     }
 }

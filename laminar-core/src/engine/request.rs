@@ -164,3 +164,29 @@ pub struct AdvanceWatermark {
     /// To this time.
     pub to: EventTime,
 }
+
+/// What the catalog held at start.
+#[derive(Clone, Debug, Default)]
+pub struct RecoveredCatalog {
+    /// What [`NewObject::record`] was, by object id.
+    pub records: Vec<Vec<u8>>,
+    /// Objects that do not run, and why.
+    pub failed: Vec<(ObjectId, String)>,
+    /// The id that the next object gets.
+    pub next_id: ObjectId,
+    /// Things to tell the operator, most important first.
+    pub notes: Vec<String>,
+}
+
+impl RecoveredCatalog {
+    /// The client's view of what was found.
+    pub(crate) fn of(boot: &super::Boot) -> Self {
+        let failed = boot.objects.iter().filter_map(|(object, why)| Some((object.spec.id(), why.clone()?)));
+        Self {
+            records: boot.objects.iter().map(|(object, _)| object.record.clone()).collect(),
+            failed: failed.collect(),
+            next_id: ObjectId(boot.next_id),
+            notes: boot.notes.clone(),
+        }
+    }
+}

@@ -176,11 +176,8 @@ impl Engine {
     }
 
     fn step(&mut self, fragment: &mut Fragment) -> Result<bool, EngineError> {
-        let Some(state) = self.pipelines.iter_mut().find(|pipeline| pipeline.id == fragment.pipeline) else {
-            return Err(EngineError::Internal(format!("pipeline {} has no state", fragment.pipeline)));
-        };
         let mut out = Vec::new();
-        let stepped = catch_unwind(AssertUnwindSafe(|| fragment.step(&mut state.arenas, &mut out)));
+        let stepped = catch_unwind(AssertUnwindSafe(|| fragment.step(&mut out)));
         let stepped = match stepped {
             Ok(stepped) => stepped?,
             Err(panic) => return Err(EngineError::Internal(format!("panic in {}: {}", fragment.name, words(&*panic)))),

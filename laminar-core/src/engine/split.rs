@@ -269,6 +269,7 @@ impl Engine {
         let live = self.splits.iter().filter(|split| !split.ended && !split.stopped);
         let due = live.clone().filter_map(|split| split.reader.due_us()).map(|at| in_micros(EventTime(at)));
         let retry = live.filter(|split| split.resume > 0).map(|split| split.resume);
-        idle.chain(due).chain(retry).min()
+        let store = self.store.as_ref().and_then(|store| store.deadline(now.micros));
+        idle.chain(due).chain(retry).chain(store).min()
     }
 }

@@ -18,6 +18,8 @@ use crate::operator::{Barrier, OperatorError};
 struct Kept {
     shard: ShardId,
     next: u64,
+    /// The first frame behind the newest barrier.
+    cut: u64,
     frames: VecDeque<(Arc<Frame>, u64)>,
 }
 
@@ -31,6 +33,8 @@ pub struct Stage {
     /// Rows count from the end of this epoch on.
     after: Option<Epoch>,
     joined: bool,
+    /// Rows that came after the barrier whose snapshot goes first.
+    held: Option<Vec<(usize, Batch, Epoch)>>,
     rows: u64,
     bytes: u64,
     limit: u64,
@@ -63,10 +67,11 @@ impl Stage {
         Ok(Self {
             encoder,
             queue: plan.queue.clone(),
-            kept: slots.iter().map(|&shard| Kept { shard, next: 0, frames: VecDeque::new() }).collect(),
+            kept: slots.iter().map(|&shard| Kept { shard, next: 0, cut: 0, frames: VecDeque::new() }).collect(),
             time: spec.schema.time.first().copied(),
             after: None,
             joined: false,
+            held: None,
             rows: 0,
             bytes: 0,
             limit,
@@ -102,10 +107,34 @@ impl Stage {
 
     /// The output has passed a barrier.
     pub fn barrier(&mut self, barrier: Barrier) {
+        if barrier.checkpoint.is_some() {
+            self.kept.iter_mut().for_each(|kept| kept.cut = kept.next);
+        }
         if self.after.is_some_and(|after| barrier.epoch >= after) {
             self.after = None;
             self.joined = true;
+            self.held = self.plan.snapshot.then(Vec::new);
         }
+    }
+
+    /// Whether it waits for the rows as of its first barrier.
+    pub fn wants_snapshot(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Takes the rows as of its first barrier, then what came after it.
+    ///
+    /// # Errors
+    /// A value that the format cannot hold.
+    pub fn begin(&mut self, snapshot: Vec<(usize, Batch)>, epoch: Epoch) -> Result<(), EngineError> {
+        let held = self.held.take().unwrap_or_default();
+        for (slot, batch) in snapshot {
+            self.rows(slot, &batch, epoch)?;
+        }
+        for (slot, batch, epoch) in held {
+            self.rows(slot, &batch, epoch)?;
+        }
+        Ok(())
     }
 
     /// Encodes rows of a local shard into one frame and hands it to the applier.
@@ -116,15 +145,17 @@ impl Stage {
         if !self.joined {
             return Ok(());
         }
+        if let Some(held) = &mut self.held {
+            held.push((slot, batch.clone(), epoch));
+            return Ok(());
+        }
         let times = match self.time {
             None => None,
             Some(column) => Some(EventTimes::read(batch.rows.column(column).as_ref()).map_err(OperatorError::from)?),
         };
         let mut records = Vec::with_capacity(batch.len());
-        let mut bytes = 0;
         if let Some(encoder) = self.encoder.as_mut() {
             encoder.encode(batch, epoch, &mut |record| {
-                bytes += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + 32;
                 records.push(FrameRecord {
                     key: record.key.map(<[u8]>::to_vec),
                     value: record.value.map(<[u8]>::to_vec),
@@ -138,13 +169,36 @@ impl Stage {
         if records.is_empty() {
             return Ok(());
         }
+        let bytes = records.iter().map(size).sum();
+        self.hand_over(slot, records, bytes);
+        Ok(())
+    }
+
+    /// Sends frames of a former life again, before any other.
+    pub fn resend(&mut self, slot: usize, frames: Vec<Vec<FrameRecord>>) {
+        for records in frames {
+            let bytes = records.iter().map(size).sum();
+            self.hand_over(slot, records, bytes);
+        }
+        let kept = &mut self.kept[slot];
+        kept.cut = kept.next;
+    }
+
+    fn hand_over(&mut self, slot: usize, records: Vec<FrameRecord>, bytes: u64) {
         let kept = &mut self.kept[slot];
         let frame = Arc::new(Frame { shard: kept.shard, sequence: kept.next, records });
         kept.next += 1;
-        kept.frames.push_back((frame.clone(), bytes as u64));
-        self.bytes += bytes as u64;
+        kept.frames.push_back((frame.clone(), bytes));
+        self.bytes += bytes;
         self.queue.push(frame);
-        Ok(())
+    }
+
+    /// Per shard, frames that were staged before the newest checkpoint's barrier and are not acknowledged.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = (ShardId, impl Iterator<Item = &Arc<Frame>>)> {
+        self.kept.iter().map(|kept| {
+            let frames = kept.frames.iter().map(|(frame, _)| frame).filter(|frame| frame.sequence < kept.cut);
+            (kept.shard, frames)
+        })
     }
 
     /// Frames up to `sequence` are safe at the target.
@@ -154,4 +208,10 @@ impl Stage {
             self.bytes = self.bytes.saturating_sub(bytes);
         }
     }
+}
+
+/// Bytes that a record takes in memory, about.
+fn size(record: &FrameRecord) -> u64 {
+    let len = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+    (len(&record.key) + len(&record.value) + 32) as u64
 }

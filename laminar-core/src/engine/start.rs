@@ -1,39 +1,92 @@
 //! Starts an engine on this machine.
+//!
+//! Invariant: when [`start`] returns, the catalog's objects run again and pushed rows are replayed.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use super::assemble::{Assembly, AssemblyParts, assemble};
-use super::{EngineError, EngineHandle, EngineOptions};
+use super::assemble::{Assembly, AssemblyParts, EngineSeed, assemble};
+use super::{EngineError, EngineHandle, EngineOptions, RecoveredCatalog, Reply, RestoreOptions, Restored, restore};
 use crate::connector::Registry;
 use crate::expr::ExprCompiler;
-use crate::reactor::{Clock, Parker, Spawn, SystemClock, ThreadSpawn, Unpark, run_thread};
+use crate::reactor::{Clock, Parker, Seat, Spawn, SpawnError, Start, SystemClock, ThreadSpawn};
+use laminar_storage::disk::{IoMode, RealDisk};
+use laminar_storage::lock::DirectoryLock;
+use laminar_storage::log::DirectoryId;
+use laminar_storage::manifest::PublisherOptions;
 
-/// Starts reactors and control, and returns the handle to them.
+/// On so few cores pinning would take connectors and clients their share.
+const FEW_CORES: usize = 4;
+
+/// Starts reactors and control, brings the data directory's objects back, and returns the handle.
+/// Blocks until the engine is ready.
 ///
 /// # Errors
-/// The system refuses a thread.
+/// What makes a start impossible; the message says what to do.
 pub fn start(
     options: EngineOptions,
     registry: Registry,
     compiler: Arc<dyn ExprCompiler>,
-) -> Result<EngineHandle, EngineError> {
+) -> Result<(EngineHandle, RecoveredCatalog), EngineError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let spawn: Arc<dyn Spawn> = Arc::new(ThreadSpawn::new(clock.clone()));
-    let parkers: Vec<Arc<Parker>> = (0..options.reactors.max(1)).map(|_| Arc::default()).collect();
+    let seats: Vec<Seat> = (0..options.reactors.max(1)).map(|_| Seat::new(options.backend)).collect();
+    let restored = match &options.data_dir {
+        None => None,
+        Some(directory) => {
+            let lock = DirectoryLock::acquire(directory)?;
+            let mut restored = open(directory, &options)?;
+            restored.control.lock = Some(lock);
+            Some(restored)
+        }
+    };
+    let catalog = restored.as_ref().map(|restored| RecoveredCatalog::of(&restored.boot)).unwrap_or_default();
+    let data_dir = options.data_dir.clone().unwrap_or_else(std::env::temp_dir);
     let control_parker = Arc::new(Parker::default());
-    let Assembly { engines, bells, control, handle } = assemble(AssemblyParts {
+    let (send, started) = std::sync::mpsc::channel();
+    let Assembly { engines, control, handle } = assemble(AssemblyParts {
         options,
         registry,
         compiler,
         spawn: spawn.clone(),
-        reactors: parkers.iter().map(|parker| parker.clone() as Arc<dyn Unpark>).collect(),
+        bells: seats.iter().map(Seat::bell).collect(),
         control: control_parker.clone(),
+        restored,
+        ready: Reply::new(move |answer| drop(send.send(answer))),
     });
-    let refused = |error: crate::reactor::SpawnError| EngineError::Start(error.message);
+    let refused = |error: SpawnError| EngineError::Start(error.message);
     // Control first, from this unpinned thread: threads inherit the affinity of their parent.
     spawn.spawn("control".into(), control_parker, Box::new(control)).map_err(refused)?;
-    for (index, ((engine, bell), parker)) in engines.into_iter().zip(bells).zip(parkers).enumerate() {
-        run_thread(engine, bell, parker, clock.clone(), format!("reactor-{index}")).map_err(refused)?;
+    for (index, (seat, seed)) in seats.into_iter().zip(engines).enumerate() {
+        let name = format!("reactor-{index}");
+        let at = Start { name, core: core(index), data_dir: data_dir.clone(), clock: clock.clone() };
+        if let Err(error) = sit(seat, at, seed) {
+            handle.shutdown(Reply::ignored());
+            return Err(refused(error));
+        }
     }
-    Ok(handle)
+    started.recv().unwrap_or(Err(EngineError::Stopped))?;
+    Ok((handle, catalog))
+}
+
+fn sit(seat: Seat, at: Start, seed: EngineSeed) -> Result<(), SpawnError> {
+    seat.start(at, Box::new(move |disk| Box::new(seed.grow(disk)))).map(drop)
+}
+
+/// The core of a reactor; none where there are few.
+fn core(index: usize) -> Option<usize> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    cores.get(index).filter(|_| cores.len() > FEW_CORES).map(|core| core.id)
+}
+
+fn open(directory: &Path, options: &EngineOptions) -> Result<Restored, EngineError> {
+    let restore_options = RestoreOptions {
+        reactors: options.reactors.max(1),
+        shards: options.shard_count(),
+        state_bytes: options.state_bytes,
+        // Only its difference from other directories counts; the standard library seeds it at random.
+        fresh: DirectoryId(std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), directory) | 1),
+        publisher: PublisherOptions::default(),
+    };
+    restore(&restore_options, Box::new(RealDisk::open(directory, IoMode::Inline)?))
 }

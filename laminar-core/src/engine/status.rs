@@ -166,8 +166,6 @@ pub struct CheckpointStatus {
     pub newest: u64,
     /// Its age in microseconds.
     pub age_us: Option<u64>,
-    /// What it cost from barrier to publication, in microseconds.
-    pub duration_us: u64,
 }
 
 /// The whole engine.

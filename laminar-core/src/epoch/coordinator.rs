@@ -63,6 +63,7 @@ pub struct Coordinator {
     storing: Option<Flight>,
     news: bool,
     unsaved: bool,
+    checkpoints_allowed: bool,
     wanted: Wanted,
     next_checkpoint: CheckpointNumber,
     last_checkpoint: u64,
@@ -83,6 +84,7 @@ impl Coordinator {
             storing: None,
             news: false,
             unsaved: false,
+            checkpoints_allowed: true,
             wanted: Wanted::Nothing,
             next_checkpoint: CheckpointNumber(newest.0 + 1),
             last_checkpoint: 0,
@@ -93,6 +95,17 @@ impl Coordinator {
     pub fn data_flows(&mut self) {
         self.news = true;
         self.unsaved = true;
+    }
+
+    /// Takes no checkpoint before [`Coordinator::allow_checkpoints`].
+    #[must_use]
+    pub fn without_checkpoints(self) -> Self {
+        Self { checkpoints_allowed: false, ..self }
+    }
+
+    /// Checkpoints may be taken from now on.
+    pub fn allow_checkpoints(&mut self) {
+        self.checkpoints_allowed = true;
     }
 
     /// Asks for an epoch or a checkpoint at once; returns the epoch that will serve the wish.
@@ -141,7 +154,7 @@ impl Coordinator {
         }
         let epoch_due = self.last_injected + self.pace.epoch_interval.max(COST_SHARE * self.last_cost);
         let checkpoint_due = self.pace.checkpoint_interval.map(|interval| self.last_checkpoint + interval);
-        let may_checkpoint = self.storing.is_none();
+        let may_checkpoint = self.storing.is_none() && self.checkpoints_allowed;
         let checkpoint = may_checkpoint
             && (self.wanted == Wanted::Checkpoint
                 || (self.unsaved && checkpoint_due.is_some_and(|due| now >= due) && now >= epoch_due));

@@ -5,15 +5,23 @@
 
 mod bell;
 mod clock;
+mod glommio_shell;
 mod mailbox;
 mod parker;
 mod port;
+mod ring_disk;
+mod shell;
 mod sync;
-mod thread;
+mod thread_shell;
+mod threads;
+
+#[cfg(test)]
+mod tests;
 
 pub use bell::Bell;
 pub use clock::SystemClock;
 pub use mailbox::Mailbox;
 pub use parker::Parker;
 pub use port::{Clock, Next, Now, Spawn, SpawnError, Task, Unpark};
-pub use thread::{STALL_US, ThreadSpawn, run as run_thread};
+pub use shell::{Backend, Make, STALL_US, Seat, ShellError, Start, StoppedReactor, Turn, Turning};
+pub use threads::ThreadSpawn;

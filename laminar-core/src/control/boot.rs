@@ -1,0 +1,131 @@
+//! Brings the objects of the catalog back at start.
+//!
+//! Invariants: objects whose state the checkpoint holds go on from it, together, at one epoch;
+//! objects that are newer start as at their CREATE; pushed rows are replayed after both; only then is
+//! the engine ready, and no checkpoint is taken before.
+
+use std::collections::BTreeMap;
+
+use super::catalog::Entry;
+use super::core::Control;
+use super::deploy::DeployFlight;
+use super::planner::{Planner, home_of};
+use crate::connector::{Position, SplitKey};
+use crate::engine::message::{Command, ControlLetter, Event};
+use crate::engine::status::ObjectState;
+use crate::engine::{Boot, EngineError, NewObject, Reply};
+use crate::ids::ObjectId;
+use laminar_storage::manifest::IslandState;
+
+/// What of the start is still to do.
+pub enum BootStep {
+    /// Objects with state.
+    Resume(Boot),
+    /// Objects without.
+    Fresh(Boot),
+    /// Pushed rows; so many have not entered yet.
+    Replay(usize),
+    /// Nothing: the engine is ready.
+    Ready,
+}
+
+/// Where the cursors of a pipeline stood, per source.
+pub type Cursors = BTreeMap<ObjectId, BTreeMap<SplitKey, Position>>;
+
+/// The cursors of a checkpoint's entry.
+pub fn cursors_of(state: &IslandState) -> Cursors {
+    let mut cursors = Cursors::new();
+    for cursor in &state.cursors {
+        let Some((source, split)) = cursor.split.split_once('/') else { continue };
+        let Ok(source) = source.parse() else { continue };
+        let key = SplitKey(split.to_owned());
+        cursors.entry(ObjectId(source)).or_default().insert(key, Position(cursor.position.clone()));
+    }
+    cursors
+}
+
+impl Control {
+    /// Goes on with the start, as far as it does not have to wait.
+    pub(super) fn boot_next(&mut self) {
+        loop {
+            match std::mem::replace(&mut self.boot, BootStep::Ready) {
+                BootStep::Resume(boot) => {
+                    let (resume, fresh): (Vec<_>, Vec<_>) =
+                        boot.objects.iter().cloned().partition(|(object, _)| resumes(object, &boot));
+                    self.boot_deploy(&resume, Some(&boot));
+                    self.boot = BootStep::Fresh(Boot { objects: fresh, ..boot });
+                }
+                BootStep::Fresh(boot) => {
+                    self.boot_deploy(&boot.objects, None);
+                    let left = boot.replay.len();
+                    self.boot = BootStep::Replay(left);
+                    self.boot_replay = boot.replay;
+                }
+                BootStep::Replay(left) => {
+                    for (object, record) in std::mem::take(&mut self.boot_replay) {
+                        let mailbox = self.mailbox.clone();
+                        let entered = Reply::new(move |_| mailbox.post(ControlLetter::Event(Event::Replayed)));
+                        let reactor = self.shards.reactor_of(home_of(object, &self.shards));
+                        self.reactors[usize::from(reactor.0)].post(Command::Replay { object, record, entered });
+                    }
+                    if left > 0 {
+                        self.boot = BootStep::Replay(left);
+                        return;
+                    }
+                    self.coordinator.allow_checkpoints();
+                    if let Some(ready) = self.ready.take() {
+                        ready.send(Ok(()));
+                    }
+                }
+                BootStep::Ready => return self.next_deploy(),
+            }
+            if self.deploying.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// A replayed record has entered.
+    pub(super) fn replayed(&mut self) {
+        if let BootStep::Replay(left) = &mut self.boot {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.boot_next();
+            }
+        }
+    }
+
+    /// Deploys objects again; one that cannot run is kept as failed, with those that read it.
+    fn boot_deploy(&mut self, objects: &[(NewObject, Option<String>)], boot: Option<&Boot>) {
+        let mut planner = Planner::new(&mut self.catalog, &self.registry, self.shards);
+        for (object, failure) in objects {
+            let id = object.spec.id();
+            planner.resume = boot.map(|boot| boot.states.get(&id).map(cursors_of).unwrap_or_default());
+            let result = match failure {
+                Some(reason) => Err(EngineError::Failed { name: object.spec.name().into(), reason: reason.clone() }),
+                None => planner.add(object),
+            };
+            if let Err(error) = result {
+                let state = match error {
+                    EngineError::Failed { reason, .. } => ObjectState::Failed(reason),
+                    error => ObjectState::Failed(error.to_string()),
+                };
+                planner.catalog.entries.insert(id, Entry::idle(object, state));
+            }
+        }
+        let planned = planner.made;
+        self.begin_flight(DeployFlight::again(planned));
+    }
+}
+
+/// Whether the checkpoint holds the object's state at its own epoch.
+fn resumes(object: &NewObject, boot: &Boot) -> bool {
+    use crate::graph::ObjectSpec;
+    match &object.spec {
+        // A source keeps nothing itself; its readers' cursors are theirs.
+        ObjectSpec::Source(_) => true,
+        ObjectSpec::Table(_) | ObjectSpec::Pipeline(_) | ObjectSpec::Sink(_) => {
+            boot.states.get(&object.spec.id()).is_some_and(|state| Some(state.epoch) == boot.epoch)
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Publication: the catalog's changes and checkpoints, one writer.
+//!
+//! Invariants (C1, C4): a checkpoint is published only when every reactor has reported its part
+//! durable; one that cannot be published changes nothing visible; DDL is acknowledged when its record
+//! is synced.
+
+use std::sync::Arc;
+
+use super::catalog::Entry;
+use super::core::Control;
+use crate::engine::message::{Command, Cursor, PublishedNote, StoredPart};
+use crate::engine::status::ObjectKind;
+use crate::engine::{ENGINE_ISLAND, EngineError, Reply, page_marks};
+use crate::ids::{CheckpointNumber, IslandId, Lsn, ObjectId, ReactorId};
+use crate::operator::Barrier;
+use laminar_storage::StorageError;
+use laminar_storage::manifest::{
+    CatalogChange, CatalogEntry, CheckpointDraft, Cursor as KeptCursor, IslandState, ObjectKind as KeptKind, OutboxMark,
+    PageFileMark as KeptMark, WalMark,
+};
+use laminar_storage::wal::{WalLog, remove as remove_log};
+
+/// Format version of the plans in the catalog.
+const PLAN_VERSION: u32 = 1;
+
+/// A checkpoint whose parts are being collected.
+#[derive(Default)]
+pub struct Collecting {
+    cursors: Vec<Cursor>,
+    parts: Vec<StoredPart>,
+    /// Pipelines and sinks whose state it holds.
+    members: Vec<ObjectId>,
+    /// Who waits for it.
+    replies: Vec<Reply<CheckpointNumber>>,
+}
+
+impl Control {
+    /// A reactor has passed a checkpoint's barrier.
+    pub(super) fn collect_cursors(&mut self, barrier: Barrier, cursors: Vec<Cursor>) {
+        if barrier.checkpoint.is_some() {
+            self.collecting.cursors.extend(cursors);
+        }
+    }
+
+    /// A checkpoint's barrier is about to be injected: who takes part is known now.
+    pub(super) fn begin_collecting(&mut self) {
+        let joining = |id: &ObjectId| self.deploying.as_ref().is_some_and(|flight| flight.holds(*id));
+        let members = self
+            .catalog
+            .entries
+            .iter()
+            .filter(|(id, entry)| entry.failure().is_none() && !joining(id))
+            .filter(|(_, entry)| !entry.fragments.is_empty() || entry.kind() == ObjectKind::Sink)
+            .map(|(id, _)| *id)
+            .collect();
+        let replies = std::mem::take(&mut self.checkpoints);
+        self.collecting = Collecting { members, replies, ..Collecting::default() };
+    }
+
+    /// A reactor's part is durable; with the last one the checkpoint is published.
+    pub(super) fn part_stored(&mut self, reactor: ReactorId, barrier: Barrier, part: StoredPart, now: u64) {
+        self.collecting.parts.push(part);
+        if self.coordinator.stored(reactor, barrier.epoch).is_none() {
+            return;
+        }
+        self.coordinator.published();
+        let collecting = std::mem::take(&mut self.collecting);
+        if self.store.is_none() {
+            return;
+        }
+        let draft = self.draft(barrier, &collecting);
+        let Some(store) = self.store.as_mut() else { return };
+        match store.publisher.publish_checkpoint(store.disk.as_mut(), draft) {
+            Ok(number) => {
+                self.newest_checkpoint = Some((number, now));
+                self.tell_published(number);
+                for reply in collecting.replies {
+                    reply.send(Ok(number));
+                }
+            }
+            Err(error @ StorageError::NoSpace { .. }) => {
+                // Nothing has changed; the next checkpoint tries again.
+                self.coordinator.data_flows();
+                let error: EngineError = error.into();
+                for reply in collecting.replies {
+                    reply.send(Err(error.clone()));
+                }
+            }
+            Err(error) => self.fatal(&error.into()),
+        }
+    }
+
+    fn draft(&self, barrier: Barrier, collecting: &Collecting) -> CheckpointDraft {
+        let mut engine = IslandState { island: ENGINE_ISLAND, epoch: barrier.epoch, ..IslandState::default() };
+        let mut wal = Vec::new();
+        for part in &collecting.parts {
+            let marks = part.marks.iter().map(|(shard, bytes)| KeptMark { shard: *shard, bytes: bytes.clone() });
+            engine.pages.extend(marks);
+            let outboxes = part.outboxes.iter();
+            engine
+                .outboxes
+                .extend(outboxes.map(|&(sink, shard, position)| OutboxMark { sink, shard, position }));
+            if let Some(store) = &self.store {
+                let log = WalLog { incarnation: store.incarnation, reactor: part.reactor };
+                wal.push(WalMark { log, end: None, floor: Lsn(part.wal), shards: Vec::new() });
+            }
+        }
+        engine.pages.sort_by_key(|mark| mark.shard);
+        wal.sort_by_key(|mark| mark.log);
+        let mut islands = vec![engine];
+        for id in &collecting.members {
+            let Some(entry) = self.catalog.entries.get(id) else { continue };
+            let cursors = collecting
+                .cursors
+                .iter()
+                .filter(|cursor| entry.groups.contains(&cursor.group))
+                .filter_map(|cursor| {
+                    let source = self.catalog.groups.get(&cursor.group)?.spec.id;
+                    let split = format!("{source}/{}", cursor.split.0);
+                    Some(KeptCursor { split, position: cursor.position.0.clone() })
+                })
+                .collect();
+            islands.push(IslandState {
+                island: IslandId(id.0),
+                epoch: barrier.epoch,
+                cursors,
+                pages: Vec::new(),
+                outboxes: Vec::new(),
+            });
+        }
+        // The manifest lists islands by id.
+        islands.sort_by_key(|state| state.island);
+        CheckpointDraft { shard_count: u32::from(self.shards.shards()), islands, wal, sinks: Vec::new() }
+    }
+
+    /// Tells the reactors what they may free, and removes logs that nothing needs.
+    fn tell_published(&mut self, number: CheckpointNumber) {
+        let Some(store) = self.store.as_mut() else { return };
+        let retention = store.publisher.retention();
+        let incarnation = store.incarnation;
+        let floor = |reactor: u16| {
+            retention.wal_floor(WalLog { incarnation, reactor: ReactorId(reactor) }).0
+        };
+        let note = Arc::new(PublishedNote {
+            number,
+            marks: page_marks(retention.kept()),
+            wal_floors: (0..self.reactors.len() as u16).map(floor).collect(),
+        });
+        let over: Vec<WalLog> =
+            store.old_logs.iter().copied().filter(|log| retention.wal_floor(*log) == Lsn(u64::MAX)).collect();
+        for log in over {
+            if remove_log(store.disk.as_mut(), log).is_ok() {
+                store.old_logs.retain(|kept| *kept != log);
+            }
+        }
+        self.broadcast(|| Command::Published(note.clone()));
+    }
+
+    /// Records a change of the catalog durably.
+    pub(super) fn record(&mut self, entries: &[(ObjectId, Entry)], drops: &[ObjectId]) -> Result<(), EngineError> {
+        let Some(store) = self.store.as_mut() else { return Ok(()) };
+        let upserts = entries.iter().map(|(_, entry)| kept_entry(entry)).collect::<Result<Vec<_>, _>>()?;
+        let change = CatalogChange { upserts, drops: drops.to_vec() };
+        match store.publisher.publish_catalog(store.disk.as_mut(), change) {
+            Ok(_) => Ok(()),
+            Err(error @ StorageError::NoSpace { .. }) => Err(error.into()),
+            Err(error) => {
+                let error: EngineError = error.into();
+                self.fatal(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Records that objects have failed, so that a restart does not run them from a state that does
+    /// not fit the others'.
+    pub(super) fn record_failed(&mut self, objects: &[ObjectId]) {
+        let Some(store) = self.store.as_mut() else { return };
+        let entries = objects.iter().filter_map(|id| self.catalog.entries.get(id));
+        let Ok(upserts) = entries.map(kept_entry).collect::<Result<Vec<_>, _>>() else { return };
+        let change = CatalogChange { upserts, drops: Vec::new() };
+        match store.publisher.publish_catalog(store.disk.as_mut(), change) {
+            Ok(_) | Err(StorageError::NoSpace { .. }) => {}
+            Err(error) => self.fatal(&error.into()),
+        }
+    }
+}
+
+fn kept_entry(entry: &Entry) -> Result<CatalogEntry, EngineError> {
+    let plan = serde_json::to_string(&entry.spec)
+        .map_err(|error| EngineError::Internal(format!("a plan cannot be written: {error}")))?;
+    let sql = String::from_utf8(entry.record.clone()).map_err(|_| EngineError::Refused {
+        name: entry.spec.name().to_owned(),
+        reason: "its catalog record is not UTF-8".into(),
+    })?;
+    Ok(CatalogEntry {
+        id: entry.spec.id(),
+        name: entry.spec.name().to_owned(),
+        kind: match entry.kind() {
+            ObjectKind::Source | ObjectKind::PushSource => KeptKind::Source,
+            ObjectKind::Table => KeptKind::Table,
+            ObjectKind::Stream => KeptKind::Stream,
+            ObjectKind::View => KeptKind::View,
+            ObjectKind::Sink => KeptKind::Sink,
+        },
+        sql,
+        plan,
+        plan_version: PLAN_VERSION,
+        settings: entry.failure().unwrap_or_default().to_owned(),
+    })
+}

@@ -1,0 +1,280 @@
+//! Brings an engine's durable parts back at start.
+//!
+//! Invariants: runs before any reactor turns and may block; what it returns
+//! is one checkpoint with everything pushed after it, or nothing in a fresh directory.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::outboxes::{FoundOutbox, Outboxes};
+use super::store::{ReactorDisk, Store, page_path};
+use super::attach::pipeline_of;
+use super::{EngineError, NewObject, frame_bytes, push_record};
+use crate::graph::ObjectSpec;
+use crate::ids::{Epoch, Incarnation, IslandId, ObjectId, ReactorId, ShardId};
+use crate::shard::ShardMap;
+use laminar_storage::arena::{Arena, ArenaOptions};
+use laminar_storage::disk::{Blocking, Disk};
+use laminar_storage::ids::OutboxPosition;
+use laminar_storage::lock::DirectoryLock;
+use laminar_storage::log::{DirectoryId, LogOptions};
+use laminar_storage::manifest::{Checkpoint, IslandState, Publisher, PublisherOptions};
+use laminar_storage::outbox::{OutboxReader, OutboxStart};
+use laminar_storage::page_file::{PageFile, PageFileMark};
+use laminar_storage::recovery::{Recovered, RecoveryOptions, WalReplay, recover};
+use laminar_storage::wal::{Wal, WalLog};
+use laminar_storage::{Result, StorageError};
+
+/// The island under which a checkpoint keeps what belongs to the engine as a whole.
+pub const ENGINE_ISLAND: IslandId = IslandId(0);
+
+/// Bytes of an outbox read at once.
+const OUTBOX_READ_BYTES: usize = 4 << 20;
+
+/// What the control thread keeps.
+pub struct ControlStore {
+    /// Its disk.
+    pub disk: Box<dyn Disk + Send>,
+    /// The writer of the manifest.
+    pub publisher: Publisher,
+    /// This process life.
+    pub incarnation: Incarnation,
+    /// Logs of former lives.
+    pub old_logs: Vec<WalLog>,
+    /// Keeps other processes off the data directory.
+    pub lock: Option<DirectoryLock>,
+}
+
+/// What the catalog and the newest checkpoint hold.
+#[derive(Default)]
+pub struct Boot {
+    /// Objects, by id, with why each had failed.
+    pub objects: Vec<(NewObject, Option<String>)>,
+    /// What the checkpoint holds of each pipeline and sink.
+    pub states: BTreeMap<ObjectId, IslandState>,
+    /// The epoch of the checkpoint.
+    pub epoch: Option<Epoch>,
+    /// Pushed records that are newer, in order.
+    pub replay: Vec<(ObjectId, Vec<u8>)>,
+    /// The id that the next object gets.
+    pub next_id: u64,
+    /// Things to tell the operator.
+    pub notes: Vec<String>,
+}
+
+/// How one reactor opens its durable part, on its own thread.
+pub struct ReactorPlan {
+    reactor: ReactorId,
+    shards: Vec<ShardId>,
+    marks: Vec<PageFileMark>,
+    outboxes: Vec<OutboxStart>,
+    directory: DirectoryId,
+    incarnation: Incarnation,
+    /// Objects whose state is wanted.
+    objects: Arc<[ObjectId]>,
+    state_bytes: u64,
+}
+
+/// Everything durable, opened.
+pub struct Restored {
+    /// Shards and their places.
+    pub shards: ShardMap,
+    /// For the control thread.
+    pub control: ControlStore,
+    /// For the reactors.
+    pub reactors: Vec<ReactorPlan>,
+    /// What to deploy again.
+    pub boot: Boot,
+}
+
+/// What restoring needs to know.
+pub struct RestoreOptions {
+    /// Number of reactors.
+    pub reactors: u16,
+    /// Shards of a fresh directory.
+    pub shards: u16,
+    /// Memory limit of one arena, in bytes.
+    pub state_bytes: u64,
+    /// Identity for a fresh directory.
+    pub fresh: DirectoryId,
+    /// Sizes of the manifest.
+    pub publisher: PublisherOptions,
+}
+
+/// Reads what the control thread needs, and plans what each reactor opens.
+///
+/// # Errors
+/// What makes a start impossible; the message says what to do.
+pub fn restore(
+    options: &RestoreOptions,
+    mut disk: Box<dyn Disk + Send>,
+) -> std::result::Result<Restored, EngineError> {
+    let recovery = RecoveryOptions { fresh_directory: options.fresh, publisher: options.publisher };
+    let mut recovered = recover(disk.as_mut(), recovery, &mut verify)?;
+    create_state_directory(disk.as_mut())?;
+    let count = recovered.checkpoint.as_ref().map_or(u32::from(options.shards), |c| c.draft.shard_count);
+    let shards = ShardMap::new(count as u16, options.reactors);
+    let boot = boot(disk.as_mut(), &mut recovered)?;
+    let marks = page_marks(recovered.publisher.retention().kept());
+    let objects: Arc<[ObjectId]> = boot.objects.iter().map(|(object, _)| object.spec.id()).collect();
+    let plan = |reactor: ReactorId| {
+        let mine: Vec<ShardId> = shards.shards_of(reactor).collect();
+        ReactorPlan {
+            reactor,
+            marks: marks.iter().filter(|mark| mine.contains(&mark.shard)).copied().collect(),
+            outboxes: recovered.outboxes.iter().filter(|start| mine.contains(&start.shard)).cloned().collect(),
+            shards: mine,
+            directory: recovered.directory,
+            incarnation: recovered.incarnation,
+            objects: objects.clone(),
+            state_bytes: options.state_bytes,
+        }
+    };
+    let reactors = (0..options.reactors).map(ReactorId).map(plan).collect();
+    let control = ControlStore {
+        disk,
+        publisher: recovered.publisher,
+        incarnation: recovered.incarnation,
+        old_logs: recovered.wal.iter().map(|replay| replay.log).collect(),
+        lock: None,
+    };
+    Ok(Restored { shards, control, reactors, boot })
+}
+
+/// Checks that the page files of a checkpoint can be used.
+fn verify(disk: &mut dyn Disk, _directory: DirectoryId, checkpoint: &Checkpoint) -> Result<()> {
+    for mark in page_marks(std::slice::from_ref(checkpoint)) {
+        PageFile::open(disk, &page_path(mark.shard), mark.shard, &[mark])?;
+    }
+    Ok(())
+}
+
+/// Images that checkpoints name, oldest first.
+pub fn page_marks(checkpoints: &[Checkpoint]) -> Vec<PageFileMark> {
+    let mut marks: Vec<PageFileMark> = Vec::new();
+    for checkpoint in checkpoints {
+        let Some(engine) = checkpoint.island(ENGINE_ISLAND) else { continue };
+        for mark in engine.pages.iter().filter_map(|mark| PageFileMark::decode(&mark.bytes)) {
+            // A checkpoint without change names the image of the one before.
+            marks.retain(|earlier| *earlier != mark);
+            marks.push(mark);
+        }
+    }
+    marks
+}
+
+fn create_state_directory(disk: &mut dyn Disk) -> Result<()> {
+    let what = "create the directory of page files";
+    disk.create_dir(Path::new("state")).map_err(StorageError::disk(what))?;
+    Blocking::new(disk).sync_dir(Path::new("")).map_err(StorageError::disk(what))
+}
+
+fn boot(disk: &mut dyn Disk, recovered: &mut Recovered) -> std::result::Result<Boot, EngineError> {
+    let mut boot = Boot { next_id: recovered.catalog.next_object_id().0, ..Boot::default() };
+    boot.notes = std::mem::take(&mut recovered.notes);
+    for entry in recovered.catalog.entries.values() {
+        let spec: ObjectSpec = serde_json::from_str(&entry.plan)
+            .map_err(|error| EngineError::Start(format!("the plan of {} cannot be read: {error}", entry.name)))?;
+        let failed = (!entry.settings.is_empty()).then(|| entry.settings.clone());
+        boot.objects.push((NewObject { spec, record: entry.sql.clone().into_bytes() }, failed));
+    }
+    if let Some(checkpoint) = &recovered.checkpoint {
+        boot.epoch = checkpoint.island(ENGINE_ISLAND).map(|engine| engine.epoch);
+        for state in checkpoint.draft.islands.iter().filter(|state| state.island != ENGINE_ISLAND) {
+            boot.states.insert(ObjectId(state.island.0), state.clone());
+        }
+    }
+    for replay in &recovered.wal {
+        read_log(disk, recovered.directory, replay, &mut boot.replay)?;
+    }
+    Ok(boot)
+}
+
+fn read_log(
+    disk: &mut dyn Disk,
+    directory: DirectoryId,
+    replay: &WalReplay,
+    into: &mut Vec<(ObjectId, Vec<u8>)>,
+) -> Result<()> {
+    let mut reader = replay.open(disk, directory)?;
+    while let Some(record) = reader.next(disk)? {
+        if replay.wants(&record)
+            && let Some(object) = push_record::object(&record.payload)
+        {
+            into.push((object, record.payload));
+        }
+    }
+    Ok(())
+}
+
+impl ReactorPlan {
+    /// Opens log, page files and outboxes. Blocks. Returns the state by local shard.
+    ///
+    /// # Errors
+    /// What makes a start impossible.
+    pub fn open(self, mut disk: ReactorDisk) -> std::result::Result<(Store, Vec<(usize, Arena)>), EngineError> {
+        let wal = Wal::create(self.directory, self.incarnation, self.reactor, LogOptions::default())?;
+        // Reads and blocking changes first: opening a page file leaves operations in flight.
+        for shard in self.shards.iter().filter(|shard| self.marks_of(**shard).is_empty()) {
+            // No checkpoint names anything in it: a file that is there was begun and never published.
+            let removed = Blocking::new(disk.as_mut()).remove_if_there(&page_path(*shard));
+            removed.map_err(StorageError::disk("remove an unused page file"))?;
+        }
+        let mut found = Vec::new();
+        for start in self.outboxes.clone() {
+            found.push(read_outbox(disk.as_mut(), self.directory, start)?);
+        }
+        let mut pages = Vec::new();
+        let mut arenas = Vec::new();
+        for (slot, shard) in self.shards.iter().enumerate() {
+            let (page, state) = self.open_page_file(disk.as_mut(), *shard)?;
+            pages.push(page);
+            arenas.extend(state.into_iter().map(|arena| (slot, arena)));
+        }
+        let outboxes = Outboxes::new(self.directory, self.incarnation, found);
+        Ok((Store::new(self.reactor, disk, wal, pages, outboxes), arenas))
+    }
+
+    fn marks_of(&self, shard: ShardId) -> Vec<PageFileMark> {
+        self.marks.iter().filter(|mark| mark.shard == shard).copied().collect()
+    }
+
+    fn open_page_file(&self, disk: &mut dyn Disk, shard: ShardId) -> Result<(PageFile, Vec<Arena>)> {
+        let path = page_path(shard);
+        let mine = self.marks_of(shard);
+        if mine.is_empty() {
+            return Ok((PageFile::create(disk, &path, shard)?, Vec::new()));
+        }
+        let (mut page, arenas) = PageFile::load(disk, &path, shard, &mine, |id| ArenaOptions {
+            memory_limit: self.state_bytes,
+            ..ArenaOptions::new(id)
+        })?;
+        let known = |arena: &Arena| self.objects.contains(&pipeline_of(arena.id()));
+        let (kept, gone): (Vec<Arena>, Vec<Arena>) = arenas.into_iter().partition(known);
+        for arena in gone {
+            page.drop_arena(arena.id());
+        }
+        Ok((page, kept))
+    }
+}
+
+fn read_outbox(
+    disk: &mut dyn Disk,
+    directory: DirectoryId,
+    start: OutboxStart,
+) -> std::result::Result<FoundOutbox, EngineError> {
+    let reader = OutboxReader::new(directory, start.sink, start.shard);
+    let mut at: OutboxPosition = start.kept.first().map_or(start.position, |first| first.first);
+    let mut frames = Vec::new();
+    while at < start.position {
+        for frame in reader.read(disk, at, start.position, OUTBOX_READ_BYTES)? {
+            at = frame.position;
+            let records = frame_bytes::decode(&frame.payload).ok_or_else(|| {
+                EngineError::Storage(format!("LDB-3032: a staged frame of sink {} cannot be read", start.sink))
+            })?;
+            frames.push((records, frame.position));
+        }
+    }
+    Ok(FoundOutbox { start, frames })
+}

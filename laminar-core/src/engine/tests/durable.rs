@@ -1,0 +1,294 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use laminar_storage::disk::SimMachine;
+
+use super::flow::{count_nodes, insert, options, plain};
+use super::kit::*;
+use crate::engine::{
+    Deployment, Driver, EngineError, Insert, NewObject, OnConflict, ReadLevel, ReadObject, ReadRequest,
+};
+use crate::graph::{OperatorSpec, PipelineKind};
+use crate::ids::ObjectId;
+
+fn open(machine: &SimMachine, reactors: u16, feeds: &Arc<Feeds>, seed: u64) -> Driver {
+    let options = crate::engine::EngineOptions { shards: Some(4), ..options(reactors) };
+    Driver::on_disk(options, registry(feeds), Arc::new(TinyCompiler), seed, machine).unwrap().0
+}
+
+fn deploy(driver: &mut Driver, add: Vec<NewObject>) {
+    driver.wait(|handle, reply| handle.deploy(Deployment { add, drop: vec![] }, reply)).unwrap();
+}
+
+fn rows_of(driver: &mut Driver, object: u64) -> Vec<Vec<i64>> {
+    let epoch = driver.wait(|handle, reply| handle.flush(reply)).unwrap();
+    let request = ReadRequest {
+        objects: vec![ReadObject { object: ObjectId(object), columns: None }],
+        level: ReadLevel::Consistent,
+        after: Some(epoch),
+    };
+    let rows = driver.wait(|handle, reply| handle.read(request, reply)).unwrap();
+    all_rows(&rows.objects[0])
+}
+
+/// source → filter → materialize (a multiset)
+fn kept(id: u64, source: u64) -> NewObject {
+    pipeline(
+        id,
+        PipelineKind::View,
+        vec![
+            node(1, read_source(source), &[], plain()),
+            node(2, at_least(0), &[0], plain()),
+            node(3, OperatorSpec::Materialize { retention: None }, &[1], plain()),
+        ],
+    )
+}
+
+/// source → exchange → count per key and second → materialize
+fn counted_view(id: u64, source: u64) -> NewObject {
+    let mut nodes = count_nodes(source);
+    let output = nodes[2].output.clone();
+    nodes.push(node(4, OperatorSpec::Materialize { retention: None }, &[2], output));
+    pipeline(id, PipelineKind::View, nodes)
+}
+
+/// relation → materialize
+fn copy_of(id: u64, relation: u64, of: &NewObject) -> NewObject {
+    let schema = match &of.spec {
+        crate::graph::ObjectSpec::Pipeline(p) => p.nodes.last().unwrap().output.clone(),
+        crate::graph::ObjectSpec::Table(t) => t.schema.clone(),
+        _ => unreachable!("only relations are copied"),
+    };
+    let columns = (0..schema.columns.fields().len()).collect();
+    pipeline(
+        id,
+        PipelineKind::View,
+        vec![
+            node(1, OperatorSpec::Relation { object: ObjectId(relation), columns }, &[], schema.clone()),
+            node(2, OperatorSpec::Materialize { retention: None }, &[0], schema),
+        ],
+    )
+}
+
+#[test]
+fn acknowledged_rows_survive_a_power_cut_and_a_change_of_the_core_count() {
+    let mut machine = SimMachine::new(1);
+    let mut expected = Vec::new();
+    for (life, reactors) in [1, 2, 4, 3, 1].into_iter().enumerate() {
+        let mut driver = open(&machine, reactors, &Feeds::new(0), life as u64 + 1);
+        if life == 0 {
+            deploy(&mut driver, vec![source(1, None, 0), kept(2, 1), table(3)]);
+        }
+        for i in 0..5 {
+            let row = (life as i64, i, i);
+            driver.wait(|handle, reply| handle.insert(insert(1, &[row]), reply)).unwrap();
+            expected.push(vec![row.0, row.1, row.2]);
+            if i == 2 && life % 2 == 0 {
+                driver.wait(|handle, reply| handle.checkpoint(reply)).unwrap();
+            }
+        }
+        let key = life as i64;
+        driver.wait(|handle, reply| handle.insert(insert(3, &[(key, 7, 7)]), reply)).unwrap();
+        expected.sort();
+        assert_eq!(rows_of(&mut driver, 2), expected, "life {life}");
+        drop(driver);
+        machine = machine.crash(life as u64);
+    }
+    let mut driver = open(&machine, 2, &Feeds::new(0), 99);
+    assert_eq!(rows_of(&mut driver, 2), expected);
+    assert_eq!(rows_of(&mut driver, 3), (0..5).map(|key| vec![key, 7, 7]).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_second_row_with_the_same_key_is_refused_or_replaces_the_first() {
+    let machine = SimMachine::new(1);
+    let mut driver = open(&machine, 2, &Feeds::new(0), 1);
+    deploy(&mut driver, vec![table(1)]);
+    driver.wait(|handle, reply| handle.insert(insert(1, &[(1, 10, 0), (2, 20, 0)]), reply)).unwrap();
+    let again = driver.wait(|handle, reply| handle.insert(insert(1, &[(3, 30, 0), (2, 21, 0)]), reply));
+    assert!(matches!(again, Err(EngineError::DuplicateKey { .. })), "{again:?}");
+    assert_eq!(rows_of(&mut driver, 1), [vec![1, 10, 0], vec![2, 20, 0]]);
+    let replace = Insert { on_conflict: OnConflict::Replace, ..insert(1, &[(2, 22, 0), (2, 23, 0), (4, 40, 0)]) };
+    driver.wait(|handle, reply| handle.insert(replace, reply)).unwrap();
+    let keep = Insert { on_conflict: OnConflict::Keep, ..insert(1, &[(4, 41, 0), (5, 50, 0)]) };
+    driver.wait(|handle, reply| handle.insert(keep, reply)).unwrap();
+    let expected = [vec![1, 10, 0], vec![2, 23, 0], vec![4, 40, 0], vec![5, 50, 0]];
+    assert_eq!(rows_of(&mut driver, 1), expected);
+    drop(driver);
+    let mut driver = open(&machine.crash(5), 1, &Feeds::new(0), 2);
+    assert_eq!(rows_of(&mut driver, 1), expected);
+}
+
+#[test]
+fn a_view_over_a_table_begins_with_its_rows_and_follows_its_changes() {
+    let machine = SimMachine::new(3);
+    let mut driver = open(&machine, 2, &Feeds::new(0), 1);
+    deploy(&mut driver, vec![table(1)]);
+    driver.wait(|handle, reply| handle.insert(insert(1, &[(1, 10, 0), (2, 20, 0)]), reply)).unwrap();
+    deploy(&mut driver, vec![copy_of(2, 1, &table(1))]);
+    assert_eq!(rows_of(&mut driver, 2), [vec![1, 10, 0], vec![2, 20, 0]]);
+    let replace = Insert { on_conflict: OnConflict::Replace, ..insert(1, &[(2, 22, 0), (3, 30, 0)]) };
+    driver.wait(|handle, reply| handle.insert(replace, reply)).unwrap();
+    let expected = [vec![1, 10, 0], vec![2, 22, 0], vec![3, 30, 0]];
+    assert_eq!(rows_of(&mut driver, 2), expected);
+    drop(driver);
+    let mut driver = open(&machine.crash(5), 4, &Feeds::new(0), 2);
+    assert_eq!(rows_of(&mut driver, 1), expected);
+    assert_eq!(rows_of(&mut driver, 2), expected);
+}
+
+/// Kills at random moments, on random core counts: in the end the view equals the recomputation.
+#[test]
+fn a_windowed_view_is_exact_after_kills_at_random_moments() {
+    for seed in 0..12 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let feeds = Feeds::new(3);
+        let mut machine = SimMachine::new(seed);
+        let mut expected: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+        let mut driver = open(&machine, 2, &feeds, seed);
+        deploy(&mut driver, vec![source(1, Some("test"), 2 * SECOND), counted_view(2, 1), copy_of(3, 2, &counted_view(2, 1))]);
+        for step in 0..40 {
+            for split in 0..3 {
+                let rows: Vec<(i64, i64, i64)> = (0..random.usize(0..20))
+                    .map(|i| (random.i64(0..50), i as i64, step * SECOND / 3 + random.i64(0..SECOND)))
+                    .collect();
+                for row in &rows {
+                    *expected.entry((row.0, row.2.div_euclid(SECOND) * SECOND)).or_default() += 1;
+                }
+                feeds.push(split, &rows);
+            }
+            for _ in 0..random.usize(0..40) {
+                driver.round();
+            }
+            if random.u8(0..4) == 0 {
+                driver.handle().checkpoint(crate::engine::Reply::ignored());
+            }
+            driver.advance(random.u64(0..300_000)).unwrap();
+            if random.u8(0..5) == 0 {
+                for _ in 0..random.usize(0..30) {
+                    driver.round();
+                }
+                drop(driver);
+                machine = if random.bool() { machine.crash(random.u64(..)) } else { machine.kill(random.u64(..)) };
+                driver = open(&machine, [1, 2, 4][random.usize(0..3)], &feeds, random.u64(..));
+            }
+        }
+        feeds.end();
+        driver.settle().unwrap();
+        let expected: Vec<Vec<i64>> =
+            expected.into_iter().map(|((key, start), n)| vec![key, start, start + SECOND, n]).collect();
+        assert_eq!(rows_of(&mut driver, 2), expected, "seed {seed}");
+        assert_eq!(rows_of(&mut driver, 3), expected, "the view over the view, seed {seed}");
+    }
+}
+
+fn open_with(machine: &SimMachine, reactors: u16, feeds: &Arc<Feeds>, target: &Target, seed: u64) -> Driver {
+    let options = crate::engine::EngineOptions { shards: Some(4), ..options(reactors) };
+    let registry = registry(feeds).sink(TargetFactory(target.clone())).encoder(NumbersFormat);
+    Driver::on_disk(options, registry, Arc::new(TinyCompiler), seed, machine).unwrap().0
+}
+
+/// Whatever is killed whenever, and although the target is away now and then: every result reaches
+/// it at least once, and nothing else does.
+#[test]
+fn a_sink_loses_nothing_over_kills_and_a_target_that_is_away() {
+    for seed in 0..12 {
+        let mut random = fastrand::Rng::with_seed(1000 + seed);
+        let (feeds, target) = (Feeds::new(2), Target::default());
+        let mut machine = SimMachine::new(seed);
+        let mut expected: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+        let mut driver = open_with(&machine, 2, &feeds, &target, seed);
+        let view = counted_view(2, 1);
+        let schema = match &view.spec {
+            crate::graph::ObjectSpec::Pipeline(p) => p.nodes.last().unwrap().output.clone(),
+            _ => unreachable!("a view"),
+        };
+        deploy(&mut driver, vec![source(1, Some("test"), SECOND), view, sink(3, 2, schema)]);
+        for step in 0..30 {
+            for split in 0..2 {
+                let rows: Vec<(i64, i64, i64)> = (0..random.usize(0..20))
+                    .map(|i| (random.i64(0..50), i as i64, step * SECOND / 2 + random.i64(0..SECOND / 2)))
+                    .collect();
+                for row in &rows {
+                    *expected.entry((row.0, row.2.div_euclid(SECOND) * SECOND)).or_default() += 1;
+                }
+                feeds.push(split, &rows);
+            }
+            target.silent.store(random.bool(), std::sync::atomic::Ordering::SeqCst);
+            if random.u8(0..3) == 0 {
+                driver.handle().checkpoint(crate::engine::Reply::ignored());
+            }
+            driver.advance(random.u64(0..400_000)).unwrap();
+            if random.u8(0..4) == 0 {
+                drop(driver);
+                machine = if random.bool() { machine.crash(random.u64(..)) } else { machine.kill(random.u64(..)) };
+                driver = open_with(&machine, [1, 2, 4][random.usize(0..3)], &feeds, &target, random.u64(..));
+            }
+        }
+        target.silent.store(false, std::sync::atomic::Ordering::SeqCst);
+        feeds.end();
+        driver.advance(20_000_000).unwrap();
+        let mut taken = target.taken.lock().unwrap().clone();
+        taken.sort();
+        taken.dedup();
+        let expected: Vec<Vec<i64>> =
+            expected.into_iter().map(|((key, start), n)| vec![key, start, start + SECOND, n]).collect();
+        assert_eq!(taken, expected, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_query_at_its_memory_limit_stops_with_the_reason_and_all_others_go_on() {
+    let machine = SimMachine::new(8);
+    let options = crate::engine::EngineOptions { shards: Some(4), state_bytes: 1 << 20, ..options(2) };
+    let mut driver =
+        Driver::on_disk(options, registry(&Feeds::new(0)), Arc::new(TinyCompiler), 8, &machine).unwrap().0;
+    deploy(&mut driver, vec![source(1, None, 0), kept(2, 1), copy_of(3, 2, &kept(2, 1)), table(4)]);
+    let mut pushed = 0;
+    let failed = loop {
+        let rows: Vec<(i64, i64, i64)> = (pushed..pushed + 500).map(|i| (i, i, i)).collect();
+        pushed += 500;
+        driver.wait(|handle, reply| handle.insert(insert(1, &rows), reply)).unwrap();
+        driver.wait(|handle, reply| handle.flush(reply)).unwrap();
+        let status = driver.wait(|handle, reply| handle.status(reply)).unwrap();
+        let failed: Vec<_> = status
+            .objects
+            .iter()
+            .filter(|object| matches!(object.state, crate::engine::status::ObjectState::Failed(_)))
+            .map(|object| object.id.0)
+            .collect();
+        if !failed.is_empty() {
+            break failed;
+        }
+        assert!(pushed < 1_000_000, "the limit of 1 MiB was never reached");
+    };
+    assert_eq!(failed, [2, 3], "the query and the view over it");
+    driver.wait(|handle, reply| handle.insert(insert(4, &[(1, 1, 1)]), reply)).unwrap();
+    assert_eq!(rows_of(&mut driver, 4), [vec![1, 1, 1]]);
+    driver.wait(|handle, reply| handle.checkpoint(reply)).unwrap();
+    drop(driver);
+    let mut driver = open(&machine.crash(1), 2, &Feeds::new(0), 9);
+    assert_eq!(rows_of(&mut driver, 4), [vec![1, 1, 1]]);
+    let status = driver.wait(|handle, reply| handle.status(reply)).unwrap();
+    let state = &status.objects.iter().find(|object| object.id.0 == 2).unwrap().state;
+    assert!(matches!(state, crate::engine::status::ObjectState::Failed(why) if why.contains("memory limit")), "{state:?}");
+    let drop = Deployment { add: vec![], drop: vec![ObjectId(3), ObjectId(2)] };
+    driver.wait(|handle, reply| handle.deploy(drop, reply)).unwrap();
+}
+
+#[test]
+fn a_dropped_object_is_gone_after_a_restart_and_its_name_is_free() {
+    let machine = SimMachine::new(9);
+    let mut driver = open(&machine, 2, &Feeds::new(0), 1);
+    deploy(&mut driver, vec![source(1, None, 0), kept(2, 1)]);
+    driver.wait(|handle, reply| handle.insert(insert(1, &[(1, 1, 1)]), reply)).unwrap();
+    driver.wait(|handle, reply| handle.checkpoint(reply)).unwrap();
+    let replace = Deployment { add: vec![kept(3, 1)], drop: vec![ObjectId(2)] };
+    driver.wait(|handle, reply| handle.deploy(replace, reply)).unwrap();
+    driver.wait(|handle, reply| handle.insert(insert(1, &[(2, 2, 2)]), reply)).unwrap();
+    drop(driver);
+    let mut driver = open(&machine.crash(2), 1, &Feeds::new(0), 2);
+    assert_eq!(rows_of(&mut driver, 3), [vec![2, 2, 2]]);
+    let status = driver.wait(|handle, reply| handle.status(reply)).unwrap();
+    assert_eq!(status.objects.iter().map(|object| object.id.0).collect::<Vec<_>>(), [1, 3]);
+}

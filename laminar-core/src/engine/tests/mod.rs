@@ -1,0 +1,3 @@
+mod durable;
+mod flow;
+mod kit;

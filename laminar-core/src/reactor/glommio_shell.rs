@@ -1,0 +1,165 @@
+//! The glommio shell: an executor on io_uring, pinned to its core.
+//!
+//! Invariants (each a measured trap): the pre-emption timer is 1 ms, else a busy executor sees wakes
+//! of other threads only after 100 ms; the ring's memory is 1 MiB, else many executors hit the
+//! memory-lock limit; the starter waits for a handshake, because `spawn` reports success before the
+//! ring exists; the executor yields after each turn, so that file completions are seen.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use glommio::{LocalExecutorBuilder, Placement};
+
+use super::Bell;
+use super::port::Unpark;
+use super::ring_disk::RingDisk;
+use super::shell::{Make, ShellError, Start, StoppedReactor, Turn, Turning, timed_turn};
+
+const PREEMPT_TIMER: Duration = Duration::from_millis(1);
+const IO_MEMORY_BYTES: usize = 1 << 20;
+const HANDSHAKE: Duration = Duration::from_secs(30);
+
+/// Wakes the executor's main task from any thread.
+#[derive(Default)]
+pub struct TaskWaker {
+    state: Mutex<WakerState>,
+}
+
+#[derive(Default)]
+struct WakerState {
+    woken: bool,
+    waker: Option<Waker>,
+}
+
+impl Unpark for TaskWaker {
+    fn unpark(&self) {
+        let waker = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.woken = true;
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl TaskWaker {
+    /// Ready once it was unparked since the last time it was ready.
+    async fn unparked(&self) {
+        poll_fn(|context| {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if std::mem::take(&mut state.woken) {
+                state.waker = None;
+                return Poll::Ready(());
+            }
+            state.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Starts the executor and waits for its handshake.
+///
+/// # Errors
+/// The kernel has no io_uring, the memory-lock limit is too low, or the core does not exist.
+pub fn start(start: Start, bell: Arc<Bell>, waker: Arc<TaskWaker>, make: Make) -> Result<StoppedReactor, ShellError> {
+    let name = start.name.clone();
+    let failed =
+        |what: &str| ShellError { message: format!("cannot start reactor {} on io_uring: {what}", start.name) };
+    let (ready, is_ready) = mpsc::sync_channel(1);
+    let placement = start.core.map_or(Placement::Unbound, Placement::Fixed);
+    let builder = LocalExecutorBuilder::new(placement)
+        .name(&start.name)
+        .preempt_timer(PREEMPT_TIMER)
+        .io_memory(IO_MEMORY_BYTES)
+        .spin_before_park(Duration::ZERO);
+    let main = Main { clock: start.clock.clone(), bell, waker };
+    let data_dir = start.data_dir.clone();
+    let spawned = builder.spawn(move || async move {
+        let bell = main.bell.clone();
+        let disk = match RingDisk::open(&data_dir, bell) {
+            Ok(disk) => disk,
+            Err(error) => {
+                // The starter waits for exactly this answer.
+                let _ = ready.send(Err(ShellError { message: error.message }));
+                return;
+            }
+        };
+        let in_ring = disk.mode();
+        let mut engine = make(Box::new(disk));
+        let _ = ready.send(Ok(()));
+        main.turn_until_stopped(engine.as_mut(), &in_ring).await;
+    });
+    let handle = spawned.map_err(|e| failed(&e.to_string()))?;
+    match is_ready.recv_timeout(HANDSHAKE) {
+        Ok(Ok(())) => Ok(StoppedReactor::new(move || {
+            handle.join().map_err(|e| ShellError { message: format!("reactor {name} ended: {e}") })
+        })),
+        Ok(Err(error)) => Err(error),
+        Err(RecvTimeoutError::Timeout) => Err(failed("it did not answer in 30 s")),
+        Err(RecvTimeoutError::Disconnected) => {
+            let reason = handle.join().err().map_or_else(|| "it ended at once".to_owned(), |e| e.to_string());
+            Err(failed(&format!("{reason}; raise the limit of locked memory, or set [server] backend = \"thread\"")))
+        }
+    }
+}
+
+struct Main {
+    clock: Arc<dyn super::Clock>,
+    bell: Arc<Bell>,
+    waker: Arc<TaskWaker>,
+}
+
+impl Main {
+    async fn turn_until_stopped(&self, engine: &mut dyn Turning, in_ring: &Rc<Cell<IoPath>>) {
+        in_ring.set(IoPath::Ring);
+        loop {
+            match timed_turn(engine, self.clock.as_ref()) {
+                Turn::Busy => glommio::executor().yield_task_queue_now().await,
+                Turn::Stopped => break,
+                Turn::Idle(until) => {
+                    self.bell.prepare();
+                    if engine.has_work() {
+                        self.bell.awake();
+                        continue;
+                    }
+                    self.sleep(until).await;
+                    self.bell.awake();
+                }
+            }
+        }
+        in_ring.set(IoPath::Thread);
+    }
+
+    async fn sleep(&self, until: Option<u64>) {
+        let Some(until) = until else { return self.waker.unparked().await };
+        let wait = until.saturating_sub(self.clock.now().micros);
+        if wait == 0 {
+            return glommio::executor().yield_task_queue_now().await;
+        }
+        let timer = glommio::timer::Timer::new(Duration::from_micros(wait));
+        let unparked = self.waker.unparked();
+        let (mut timer, mut unparked) = (std::pin::pin!(timer), std::pin::pin!(unparked));
+        poll_fn(|context| {
+            let rung = unparked.as_mut().poll(context).is_ready();
+            if rung || timer.as_mut().poll(context).is_ready() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+/// Which way writes and syncs of a [`RingDisk`] take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoPath {
+    /// The I/O thread: while the engine is made and after it has stopped, when it may wait.
+    Thread,
+    /// The ring: while the executor turns the engine.
+    Ring,
+}

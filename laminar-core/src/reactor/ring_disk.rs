@@ -1,0 +1,193 @@
+//! The disk of a glommio reactor: writes and syncs go through its ring.
+//!
+//! Everything else (look-ups, allocation, renames) is rare and goes through [`RealDisk`] and its
+//! I/O thread. Invariants: buffers live until their completion, because the task that awaits it owns
+//! them; file descriptors are opened with the file, so that a later rename does not matter.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::os::fd::{FromRawFd, IntoRawFd};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use glommio::io::BufferedFile;
+use laminar_storage::disk::{
+    Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, IoMode, RealDisk, Ticket,
+};
+
+use super::Bell;
+use super::glommio_shell::IoPath;
+
+struct RingFile {
+    file: BufferedFile,
+    path: PathBuf,
+}
+
+/// See the file's invariants.
+pub struct RingDisk {
+    root: PathBuf,
+    inner: RealDisk,
+    files: HashMap<FileId, Rc<RingFile>>,
+    path: Rc<Cell<IoPath>>,
+    next_ticket: u64,
+    /// Tickets of `inner`, by theirs.
+    inner_tickets: HashMap<Ticket, Ticket>,
+    arrived: Rc<RefCell<Vec<Completion>>>,
+    bell: Arc<Bell>,
+}
+
+impl RingDisk {
+    /// Opens a data directory; must be called on an executor.
+    ///
+    /// # Errors
+    /// The directory cannot be created or the I/O thread not started.
+    pub fn open(root: &Path, bell: Arc<Bell>) -> DiskResult<Self> {
+        let ring = bell.clone();
+        let inner = RealDisk::open(root, IoMode::Thread(Some(Arc::new(move || ring.ring()))))?;
+        Ok(Self {
+            root: root.to_owned(),
+            inner,
+            files: HashMap::new(),
+            path: Rc::new(Cell::new(IoPath::Thread)),
+            next_ticket: 1,
+            inner_tickets: HashMap::new(),
+            arrived: Rc::default(),
+            bell,
+        })
+    }
+
+    /// Which way writes and syncs take; the shell sets it.
+    pub fn mode(&self) -> Rc<Cell<IoPath>> {
+        self.path.clone()
+    }
+
+    fn remember(&mut self, file: FileId, path: &Path) -> DiskResult<FileId> {
+        let full = self.root.join(path);
+        let opened = OpenOptions::new().read(true).write(true).open(&full).map_err(|e| io_error("open", &full, &e))?;
+        // SAFETY: the descriptor was just opened, is owned by nobody else and is closed by the BufferedFile.
+        let file_in_ring = unsafe { BufferedFile::from_raw_fd(opened.into_raw_fd()) };
+        self.files.insert(file, Rc::new(RingFile { file: file_in_ring, path: full }));
+        Ok(file)
+    }
+
+    fn in_ring(&self, ticket: Ticket, file: &Rc<RingFile>, op: RingOp) {
+        let (file, arrived, bell) = (file.clone(), self.arrived.clone(), self.bell.clone());
+        glommio::spawn_local(async move {
+            let result = op.run(&file).await;
+            arrived.borrow_mut().push(Completion { ticket, result });
+            bell.ring();
+        })
+        .detach();
+    }
+}
+
+enum RingOp {
+    Write { offset: u64, data: Vec<u8> },
+    Sync,
+}
+
+impl RingOp {
+    async fn run(self, to: &RingFile) -> DiskResult<()> {
+        match self {
+            Self::Sync => to.file.fdatasync().await.map_err(|e| ring_error("sync", &to.path, e)),
+            Self::Write { offset, data } => {
+                let len = data.len();
+                let written = to.file.write_at(data, offset).await.map_err(|e| ring_error("write", &to.path, e))?;
+                if written == len {
+                    return Ok(());
+                }
+                // Into allocated space a write is only short when the device fails; the caller stops then.
+                let message = format!("write {}: {written} of {len} bytes at offset {offset}", to.path.display());
+                Err(DiskError { kind: DiskErrorKind::NoSpace, message })
+            }
+        }
+    }
+}
+
+fn ring_error(what: &str, path: &Path, error: glommio::GlommioError<()>) -> DiskError {
+    io_error(what, path, &std::io::Error::from(error))
+}
+
+fn io_error(what: &str, path: &Path, error: &std::io::Error) -> DiskError {
+    let kind = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => DiskErrorKind::NoSpace,
+        std::io::ErrorKind::NotFound => DiskErrorKind::NotFound,
+        _ => DiskErrorKind::Io,
+    };
+    DiskError { kind, message: format!("{what} {}: {error}", path.display()) }
+}
+
+impl Disk for RingDisk {
+    fn create(&mut self, path: &Path) -> DiskResult<FileId> {
+        let file = self.inner.create(path)?;
+        self.remember(file, path)
+    }
+
+    fn open(&mut self, path: &Path) -> DiskResult<FileId> {
+        let file = self.inner.open(path)?;
+        self.remember(file, path)
+    }
+
+    fn close(&mut self, file: FileId) {
+        self.files.remove(&file);
+        self.inner.close(file);
+    }
+
+    fn len(&mut self, file: FileId) -> DiskResult<u64> {
+        self.inner.len(file)
+    }
+
+    fn read_at(&mut self, file: FileId, offset: u64, into: &mut [u8]) -> DiskResult<usize> {
+        self.inner.read_at(file, offset, into)
+    }
+
+    fn list(&mut self, dir: &Path) -> DiskResult<Vec<String>> {
+        self.inner.list(dir)
+    }
+
+    fn create_dir(&mut self, dir: &Path) -> DiskResult<()> {
+        self.inner.create_dir(dir)
+    }
+
+    fn submit(&mut self, op: DiskOp) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let ring_file = match &op {
+            DiskOp::Write { file, .. } | DiskOp::Sync { file } if self.path.get() == IoPath::Ring => {
+                self.files.get(file).cloned()
+            }
+            _ => None,
+        };
+        match (ring_file, op) {
+            (Some(file), DiskOp::Write { offset, data, .. }) => {
+                self.in_ring(ticket, &file, RingOp::Write { offset, data });
+            }
+            (Some(file), DiskOp::Sync { .. }) => self.in_ring(ticket, &file, RingOp::Sync),
+            (_, op) => {
+                let theirs = self.inner.submit(op);
+                self.inner_tickets.insert(theirs, ticket);
+            }
+        }
+        ticket
+    }
+
+    fn completions(&mut self, into: &mut Vec<Completion>) {
+        into.append(&mut self.arrived.borrow_mut());
+        let mut theirs = Vec::new();
+        self.inner.completions(&mut theirs);
+        for mut completion in theirs {
+            if let Some(ours) = self.inner_tickets.remove(&completion.ticket) {
+                completion.ticket = ours;
+                into.push(completion);
+            }
+        }
+    }
+
+    fn wait(&mut self) {
+        if self.arrived.borrow().is_empty() {
+            self.inner.wait();
+        }
+    }
+}
