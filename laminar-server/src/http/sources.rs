@@ -1,0 +1,13 @@
+//! `/api/v1/sources`: what is read, and how far.
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::Value;
+
+use super::problem::Problem;
+use super::router::Shared;
+
+/// Every source with its splits, positions, lag and watermark.
+pub async fn list(State(shared): State<Shared>) -> Result<Json<Value>, Problem> {
+    Ok(Json(serde_json::to_value(shared.database()?.status().await).map_err(super::pipelines::unshowable)?["sources"].take()))
+}
