@@ -13,8 +13,9 @@ use tokio_util::task::TaskTracker;
 use crate::config::{self, Config, Loaded, Problem, Problems, ReactorKind};
 use crate::exit::{Exit, Reason};
 use crate::gate::{Gate, Phase};
+use crate::pgwire as postgres;
 use crate::shutdown::{self, Signals};
-use crate::{http, pgwire, telemetry, wiring};
+use crate::{http, telemetry, wiring};
 
 /// Threads for protocols and planning: the cores belong to the reactors (ARCHITECTURE.md §3, rule 10).
 const SERVICE_THREADS: usize = 2;
@@ -57,7 +58,12 @@ async fn run(path: &Path, loaded: Loaded, ready_file: Option<&Path>) -> Result<(
     let gate = Gate::new();
     let connections = TaskTracker::new();
     connections.spawn(http::serve(http_listener, gate.clone(), http::Limits::of(server), connections.clone()));
-    connections.spawn(pgwire::serve(pgwire_listener, gate.clone(), pgwire::Limits::of(server), connections.clone()));
+    connections.spawn(postgres::serve(
+        pgwire_listener,
+        gate.clone(),
+        postgres::Limits::of(server),
+        connections.clone(),
+    ));
 
     let opening = open(path, &loaded, &gate);
     let database = tokio::select! {
@@ -77,9 +83,9 @@ async fn run(path: &Path, loaded: Loaded, ready_file: Option<&Path>) -> Result<(
 async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Exit> {
     TcpListener::bind(address).await.map_err(|error| {
         let message = match error.kind() {
-            std::io::ErrorKind::AddrInUse => format!(
-                "{address} is in use by another process; stop it, or set another port as `{key}` in [server]"
-            ),
+            std::io::ErrorKind::AddrInUse => {
+                format!("{address} is in use by another process; stop it, or set another port as `{key}` in [server]")
+            }
             _ => format!("{address} (`{key}` in [server]) cannot be bound: {error}"),
         };
         Exit::new(Reason::Address, message)
@@ -91,7 +97,7 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, Exit> {
 }
 
 async fn open(path: &Path, loaded: &Loaded, gate: &Gate) -> Result<Database, Exit> {
-    let registry = wiring::registry(&loaded.config)?;
+    let registry = wiring::registry(&loaded.config);
     gate.enter(Phase::Starting { step: "recovering state" });
     let started = Instant::now();
     let database = Database::open(options(&loaded.config), registry).await.map_err(|error| refused(&error))?;
@@ -155,9 +161,9 @@ fn announce(gate: &Gate, (http, pgwire): (SocketAddr, SocketAddr), ready_file: O
     let ready = serde_json::json!({ "http": http, "pgwire": pgwire, "pid": std::process::id() });
     // Written aside and renamed: whoever waits for the file never reads half of it.
     let partial = path.with_extension("partial");
-    std::fs::write(&partial, ready.to_string())
-        .and_then(|()| std::fs::rename(&partial, path))
-        .map_err(|error| Exit::new(Reason::Failed, format!("the ready file {} cannot be written: {error}", path.display())))
+    std::fs::write(&partial, ready.to_string()).and_then(|()| std::fs::rename(&partial, path)).map_err(|error| {
+        Exit::new(Reason::Failed, format!("the ready file {} cannot be written: {error}", path.display()))
+    })
 }
 
 /// Checks a configuration and plans all of its SQL in a data directory that nobody keeps.

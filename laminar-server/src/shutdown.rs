@@ -52,10 +52,14 @@ pub async fn stop(gate: &Gate, connections: &TaskTracker, mut signals: Signals, 
         let Some(database) = database else { return Ok(()) };
         match tokio::time::timeout(limit, database.shutdown()).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Exit::new(Reason::Failed, format!("{}: the last checkpoint failed: {error}", error.code))),
+            Ok(Err(error)) => {
+                Err(Exit::new(Reason::Failed, format!("{}: the last checkpoint failed: {error}", error.code)))
+            }
             Err(_) => Err(Exit::new(
                 Reason::Failed,
-                format!("the last checkpoint took longer than {limit:?} (`shutdown_timeout` in [server]); the next start replays"),
+                format!(
+                    "the last checkpoint took longer than {limit:?} (`shutdown_timeout` in [server]); the next start replays"
+                ),
             )),
         }
     };

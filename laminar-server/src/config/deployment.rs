@@ -45,7 +45,8 @@ impl Deployment {
 
     /// The byte offset in the file of a character of the script, counted from 1.
     pub fn place(&self, character: usize) -> Option<usize> {
-        let position = self.script.char_indices().nth(character.checked_sub(1)?).map_or(self.script.len(), |(at, _)| at);
+        let position =
+            self.script.char_indices().nth(character.checked_sub(1)?).map_or(self.script.len(), |(at, _)| at);
         // The innermost (shortest) piece that holds the position says it most precisely.
         let holds = |o: &&Origin| o.script.contains(&position) || o.script.end == position;
         let origin = self.origins.iter().filter(holds).min_by_key(|o| o.script.len())?;

@@ -7,10 +7,7 @@
 ///
 /// # Errors
 /// A variable that is not set and has no default, or a `${` without its `}`.
-pub fn interpolate(
-    text: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<String, String> {
+pub fn interpolate(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -31,10 +28,7 @@ pub fn interpolate(
     Ok(out)
 }
 
-fn variable(
-    inner: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<String, String> {
+fn variable(inner: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let (name, default) = match inner.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (inner, None),
@@ -49,9 +43,9 @@ fn variable(
     match (value, default) {
         (Some(value), _) => Ok(value),
         (None, Some(default)) => Ok(default.to_owned()),
-        (None, None) => Err(format!(
-            "the environment variable {name} is not set; set it or write `${{{name}:-default}}`"
-        )),
+        (None, None) => {
+            Err(format!("the environment variable {name} is not set; set it or write `${{{name}:-default}}`"))
+        }
     }
 }
 

@@ -78,7 +78,11 @@ fn server(context: &Context<'_>, r: Reader<'_>) -> Server {
 fn address(r: &Reader<'_>, key: &'static str, default: SocketAddr) -> SocketAddr {
     r.parsed(key, default, |t| {
         let named = t.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-        named.as_deref().unwrap_or(t).parse().map_err(|_| format!("`{t}` is not an address; write e.g. `127.0.0.1:8080`"))
+        named
+            .as_deref()
+            .unwrap_or(t)
+            .parse()
+            .map_err(|_| format!("`{t}` is not an address; write e.g. `127.0.0.1:8080`"))
     })
 }
 
@@ -144,8 +148,11 @@ fn watermark(text: &str) -> String {
 
 fn pipeline(r: Reader<'_>) -> PipelineObject {
     let kinds = [("view", PipelineKind::View), ("stream", PipelineKind::Stream)];
-    let pipeline =
-        PipelineObject { name: r.required("name"), kind: r.choice("kind", PipelineKind::View, &kinds), sql: r.required("sql") };
+    let pipeline = PipelineObject {
+        name: r.required("name"),
+        kind: r.choice("kind", PipelineKind::View, &kinds),
+        sql: r.required("sql"),
+    };
     r.finish();
     pipeline
 }
@@ -182,7 +189,10 @@ fn one_namespace(context: &Context<'_>, config: &Config) {
         let known = config.pipelines.iter().any(|p| p.name.value == sink.pipeline.value)
             || config.sources.iter().any(|s| s.name.value == sink.pipeline.value);
         if !known && !sink.pipeline.value.is_empty() && config.sql.is_none() {
-            let message = format!("[[sink]] {} drains `{}`, which no [[pipeline]] declares", sink.name.value, sink.pipeline.value);
+            let message = format!(
+                "[[sink]] {} drains `{}`, which no [[pipeline]] declares",
+                sink.name.value, sink.pipeline.value
+            );
             context.problem(sink.pipeline.offset, message);
         }
     }

@@ -44,7 +44,12 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// A reader of `table`; none reads as an empty table.
-    pub fn new(context: &'a Context<'a>, table: Option<&'a DeTable<'a>>, name: impl Into<String>, offset: usize) -> Self {
+    pub fn new(
+        context: &'a Context<'a>,
+        table: Option<&'a DeTable<'a>>,
+        name: impl Into<String>,
+        offset: usize,
+    ) -> Self {
         Self { context, table, name: name.into(), offset, known: RefCell::new(Vec::new()) }
     }
 

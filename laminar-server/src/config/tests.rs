@@ -70,7 +70,10 @@ fn every_problem_is_reported_at_its_place() {
         "[server]\nbnid = \"x\"\nworkers = 0\nlog_level = \"loud\"\n[[sink]]\nname = \"a\"\npipeline = \"p\"\n[servr]\n",
     );
     assert_eq!(lines.len(), 6, "{lines:#?}");
-    assert!(lines.iter().any(|l| l == "f.toml:2:1: unknown key `bnid` in [server]; did you mean `bind`?"), "{lines:#?}");
+    assert!(
+        lines.iter().any(|l| l == "f.toml:2:1: unknown key `bnid` in [server]; did you mean `bind`?"),
+        "{lines:#?}"
+    );
     assert!(lines.iter().any(|l| l.starts_with("f.toml:3:11: `workers` in [server] must be a whole number from 1")));
     assert!(lines.iter().any(|l| l.starts_with("f.toml:4:13: `log_level`")));
     assert!(lines.iter().any(|l| l.starts_with("f.toml:5:1: [[sink]] a needs a `connector`")));
@@ -95,8 +98,7 @@ fn address_that_others_can_reach_is_refused_until_there_is_authentication() {
 
 #[test]
 fn one_name_cannot_stand_for_two_objects() {
-    let lines = problems(
-        "[[source]]\nname = \"a\"\nschema = \"x INT\"\n[[pipeline]]\nname = \"a\"\nsql = \"SELECT 1\"\n",
-    );
+    let lines =
+        problems("[[source]]\nname = \"a\"\nschema = \"x INT\"\n[[pipeline]]\nname = \"a\"\nsql = \"SELECT 1\"\n");
     assert!(lines[0].contains("taken by a source"), "{lines:#?}");
 }

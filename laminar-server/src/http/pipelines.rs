@@ -18,7 +18,8 @@ pub async fn show(State(shared): State<Shared>, Path(name): Path<String>) -> Res
     let Json(all) = list(State(shared)).await?;
     let found = all.as_array().into_iter().flatten().find(|p| p["name"] == name.as_str());
     found.cloned().map(Json).ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, format!("there is no pipeline `{name}`")).hint("GET /api/v1/pipelines lists them")
+        Problem::new(StatusCode::NOT_FOUND, format!("there is no pipeline `{name}`"))
+            .hint("GET /api/v1/pipelines lists them")
     })
 }
 

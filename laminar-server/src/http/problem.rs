@@ -71,7 +71,9 @@ fn status_of(sqlstate: &str) -> StatusCode {
         "42P07" | "42710" | "23505" | "2BP01" => StatusCode::CONFLICT,
         "57014" => StatusCode::REQUEST_TIMEOUT,
         _ => match sqlstate.get(..2) {
-            Some("0A" | "21" | "22" | "23" | "25" | "2B" | "34" | "3D" | "3F" | "42" | "44" | "55") => StatusCode::BAD_REQUEST,
+            Some("0A" | "21" | "22" | "23" | "25" | "2B" | "34" | "3D" | "3F" | "42" | "44" | "55") => {
+                StatusCode::BAD_REQUEST
+            }
             Some("53" | "57") => StatusCode::SERVICE_UNAVAILABLE,
             Some("54") => StatusCode::PAYLOAD_TOO_LARGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -9,5 +9,7 @@ use super::router::Shared;
 
 /// Every sink with its progress.
 pub async fn list(State(shared): State<Shared>) -> Result<Json<Value>, Problem> {
-    Ok(Json(serde_json::to_value(shared.database()?.status().await).map_err(super::pipelines::unshowable)?["sinks"].take()))
+    Ok(Json(
+        serde_json::to_value(shared.database()?.status().await).map_err(super::pipelines::unshowable)?["sinks"].take(),
+    ))
 }

@@ -9,5 +9,8 @@ use super::router::Shared;
 
 /// Every source with its splits, positions, lag and watermark.
 pub async fn list(State(shared): State<Shared>) -> Result<Json<Value>, Problem> {
-    Ok(Json(serde_json::to_value(shared.database()?.status().await).map_err(super::pipelines::unshowable)?["sources"].take()))
+    Ok(Json(
+        serde_json::to_value(shared.database()?.status().await).map_err(super::pipelines::unshowable)?["sources"]
+            .take(),
+    ))
 }

@@ -35,9 +35,13 @@ pub struct Answer {
 }
 
 /// Runs the statements in one session, in order, until the first that fails.
-pub async fn run(State(shared): State<Shared>, request: Result<Json<Request>, JsonRejection>) -> Result<Json<Answer>, Problem> {
+pub async fn run(
+    State(shared): State<Shared>,
+    request: Result<Json<Request>, JsonRejection>,
+) -> Result<Json<Answer>, Problem> {
     let Json(request) = request.map_err(|rejection| {
-        Problem::new(rejection.status(), rejection.body_text()).hint("send `{\"sql\": \"SELECT 1\"}` as application/json")
+        Problem::new(rejection.status(), rejection.body_text())
+            .hint("send `{\"sql\": \"SELECT 1\"}` as application/json")
     })?;
     let mut session = shared.database()?.session("http");
     let statements = session.parse(&request.sql)?;
@@ -63,8 +67,13 @@ async fn collect(response: Response, most: usize, notices: &mut Vec<String>) -> 
             while let Some(batch) = batches.next().await {
                 let batch = batch?;
                 if answer.rows.len() + batch.num_rows() > most {
-                    return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the result has more than {most} rows"))
-                        .hint("add a LIMIT, raise `max_result_rows` in [server], or read it over the PostgreSQL protocol"));
+                    return Err(Problem::new(
+                        StatusCode::PAYLOAD_TOO_LARGE,
+                        format!("the result has more than {most} rows"),
+                    )
+                    .hint(
+                        "add a LIMIT, raise `max_result_rows` in [server], or read it over the PostgreSQL protocol",
+                    ));
                 }
                 append_rows(&batch, most, &mut answer.rows)
                     .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;

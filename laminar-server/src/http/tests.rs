@@ -44,7 +44,10 @@ async fn health_answers_before_the_server_is_ready() {
     let answer = ask(&get("/health")).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let answer = ask(&get("/ready")).await;
-    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"step\":\"opening the data directory\""), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"step\":\"opening the data directory\""),
+        "{answer}"
+    );
     let answer = ask(&get("/metrics")).await;
     assert!(answer.contains("\nlaminardb_ready 0\n"), "{answer}");
 }
@@ -55,7 +58,11 @@ async fn every_error_is_problem_json() {
         (get("/nope"), "404"),
         (get("/api/v1/sql"), "405"),
         (get("/api/v1/pipelines"), "503"),
-        ("POST /api/v1/sql HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx".to_owned(), "415"),
+        (
+            "POST /api/v1/sql HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"
+                .to_owned(),
+            "415",
+        ),
         (
             format!(
                 "POST /api/v1/sql HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n{}",

@@ -53,7 +53,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Err(Fault::sql("42P05", format!("prepared statement \"{name}\" already exists")));
         }
         if self.statements.len() >= MAX_NAMES {
-            return Err(Fault::sql("54000", format!("more than {MAX_NAMES} prepared statements")).hint("DEALLOCATE ALL, or close them"));
+            return Err(Fault::sql("54000", format!("more than {MAX_NAMES} prepared statements"))
+                .hint("DEALLOCATE ALL, or close them"));
         }
         let mut statements = self.session.parse(&sql)?;
         if statements.len() > 1 {
@@ -89,7 +90,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         if bind.values.len() != prepared.parameters.len() {
             let (given, wanted) = (bind.values.len(), prepared.parameters.len());
-            let message = format!("bind message supplies {given} parameters, but the prepared statement requires {wanted}");
+            let message =
+                format!("bind message supplies {given} parameters, but the prepared statement requires {wanted}");
             return Err(Fault::sql("08P01", message));
         }
         let mut values = Vec::with_capacity(bind.values.len());

@@ -99,7 +99,8 @@ mod tests {
             let point = rng.usize(0..=digits.len());
             let whole = digits[..point].trim_start_matches('0');
             let whole = if whole.is_empty() { "0" } else { whole };
-            let mut text = if point < digits.len() { format!("{whole}.{}", &digits[point..]) } else { whole.to_owned() };
+            let mut text =
+                if point < digits.len() { format!("{whole}.{}", &digits[point..]) } else { whole.to_owned() };
             if rng.bool() && text.bytes().any(|b| (b'1'..=b'9').contains(&b)) {
                 text.insert(0, '-');
             }

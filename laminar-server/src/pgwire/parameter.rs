@@ -49,7 +49,9 @@ pub fn binary_to_text(oid: u32, bytes: &Bytes, index: usize) -> Result<String, F
         Type::FLOAT4 => exact(4)?.get_f32().to_string(),
         Type::FLOAT8 => exact(8)?.get_f64().to_string(),
         Type::NUMERIC => numeric::decode(bytes).ok_or_else(wrong)?,
-        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN | Type::JSON | Type::CHAR => text(bytes, index)?,
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN | Type::JSON | Type::CHAR => {
+            text(bytes, index)?
+        }
         Type::JSONB if bytes.first() == Some(&1) => text(&bytes.slice(1..), index)?,
         Type::BYTEA => bytes.iter().fold("\\x".to_owned(), |out, b| format!("{out}{b:02x}")),
         Type::UUID => uuid(&exact(16)?),

@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Field, FieldRef, Float32Type, Float64Type, Schema};
+use arrow::datatypes::{
+    DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Field, FieldRef, Float32Type, Float64Type,
+    Schema,
+};
 use arrow_pg::datatypes::field_into_pg_type;
 use arrow_pg::encoder::encode_value;
 use futures::stream::BoxStream;
@@ -138,7 +141,8 @@ pub fn type_of(field: &FieldRef) -> Result<Type, Fault> {
         DataType::Null => Ok(Type::TEXT),
         DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal256(..) => Ok(Type::NUMERIC),
         _ => field_into_pg_type(field).map_err(|_| {
-            let message = format!("column \"{}\" has the type {}, which has no PostgreSQL form", field.name(), field.data_type());
+            let message =
+                format!("column \"{}\" has the type {}, which has no PostgreSQL form", field.name(), field.data_type());
             Fault::sql("0A000", message).hint("cast it in the query, for example to VARCHAR")
         }),
     }
@@ -171,9 +175,10 @@ fn type_size(kind: &Type) -> i16 {
 /// `pg_attribute.atttypmod`: precision and scale of a decimal.
 fn type_modifier(field: &Field) -> i32 {
     match field.data_type() {
-        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => {
-            (i32::from(*p) << 16 | i32::from(*s) & 0x7ff) + 4
-        }
+        DataType::Decimal32(p, s)
+        | DataType::Decimal64(p, s)
+        | DataType::Decimal128(p, s)
+        | DataType::Decimal256(p, s) => (i32::from(*p) << 16 | i32::from(*s) & 0x7ff) + 4,
         _ => -1,
     }
 }

@@ -50,7 +50,10 @@ pub async fn greet<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>) -> Res
             version if version >> 16 == 3 => return session(wire, version & 0xffff, packet),
             version => {
                 let (major, minor) = (version >> 16, version & 0xffff);
-                return Err(Fault::fatal("0A000", format!("unsupported frontend protocol {major}.{minor}: server supports 3.0")));
+                return Err(Fault::fatal(
+                    "0A000",
+                    format!("unsupported frontend protocol {major}.{minor}: server supports 3.0"),
+                ));
             }
         }
     }
@@ -179,7 +182,8 @@ mod tests {
             let mut bytes: Vec<u8> = (0..length).map(|_| rng.u8(..)).collect();
             if rng.bool() && bytes.len() >= 8 {
                 bytes[..4].copy_from_slice(&(length as u32).to_be_bytes());
-                bytes[4..8].copy_from_slice(&rng.choice([V3, V3 | 2, SSL_REQUEST, CANCEL_REQUEST]).unwrap().to_be_bytes());
+                bytes[4..8]
+                    .copy_from_slice(&rng.choice([V3, V3 | 2, SSL_REQUEST, CANCEL_REQUEST]).unwrap().to_be_bytes());
             }
             let (result, _) = hello(&bytes).await;
             assert!(result.is_err() || bytes.len() >= 8);

@@ -2,17 +2,20 @@
 
 mod plan;
 
+use laminar_connector_kafka::{Bootstrap, KafkaSinkFactory, KafkaSourceFactory};
 use laminar_core::connector::Registry;
+use laminar_formats::{JsonDecoderFactory, JsonEncoderFactory};
 
 use crate::config::Config;
-use crate::exit::Exit;
 
 pub use plan::plan;
 
 /// Everything this binary can read from and write to.
-///
-/// # Errors
-/// The embedded broker cannot start.
-pub fn registry(_config: &Config) -> Result<Registry, Exit> {
-    Ok(Registry::default())
+pub fn registry(config: &Config) -> Registry {
+    let bootstrap = if config.kafka.embedded { Bootstrap::or_embedded() } else { Bootstrap::real_only() };
+    Registry::default()
+        .source(KafkaSourceFactory::new(bootstrap.clone()))
+        .sink(KafkaSinkFactory::new(bootstrap))
+        .decoder(JsonDecoderFactory)
+        .encoder(JsonEncoderFactory)
 }

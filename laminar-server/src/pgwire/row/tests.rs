@@ -10,9 +10,7 @@ fn encode(column: ArrayRef, formats: &[i16]) -> Vec<Option<Vec<u8>>> {
     let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![column]).unwrap();
     let mut encoder = RowEncoder::new(&schema, formats).unwrap();
     let batch = encoder.prepare(&batch).unwrap();
-    (0..batch.num_rows())
-        .map(|i| cells(&encoder.row(&batch, i).unwrap())[0].map(<[u8]>::to_vec))
-        .collect()
+    (0..batch.num_rows()).map(|i| cells(&encoder.row(&batch, i).unwrap())[0].map(<[u8]>::to_vec)).collect()
 }
 
 fn text(column: impl Array + 'static) -> Vec<Option<String>> {
@@ -27,7 +25,10 @@ fn some(words: &[&str]) -> Vec<Option<String>> {
 fn text_values_look_as_in_postgresql() {
     assert_eq!(text(BooleanArray::from(vec![true, false])), some(&["t", "f"]));
     assert_eq!(text(Int64Array::from(vec![i64::MIN])), some(&["-9223372036854775808"]));
-    assert_eq!(text(Float64Array::from(vec![1.0, 0.1, 1e300, f64::NAN, f64::NEG_INFINITY])), some(&["1", "0.1", "1e+300", "NaN", "-Infinity"]));
+    assert_eq!(
+        text(Float64Array::from(vec![1.0, 0.1, 1e300, f64::NAN, f64::NEG_INFINITY])),
+        some(&["1", "0.1", "1e+300", "NaN", "-Infinity"])
+    );
     assert_eq!(text(StringArray::from(vec!["", "ä"])), some(&["", "ä"]));
     assert_eq!(text(BinaryArray::from(vec![&[0_u8, 255][..]])), some(&["\\x00ff"]));
     assert_eq!(text(Date32Array::from(vec![0])), some(&["1970-01-01"]));
@@ -36,7 +37,10 @@ fn text_values_look_as_in_postgresql() {
     let india = TimestampSecondArray::from(vec![0]).with_timezone("+05:30");
     assert_eq!(text(india), some(&["1970-01-01 05:30:00+05:30"]));
     assert_eq!(text(Time64MicrosecondArray::from(vec![1_200_000])), some(&["00:00:01.2"]));
-    assert_eq!(text(TimestampMicrosecondArray::from(vec![1_000_000, 1_000_001])), some(&["1970-01-01 00:00:01", "1970-01-01 00:00:01.000001"]));
+    assert_eq!(
+        text(TimestampMicrosecondArray::from(vec![1_000_000, 1_000_001])),
+        some(&["1970-01-01 00:00:01", "1970-01-01 00:00:01.000001"])
+    );
 }
 
 #[test]
@@ -98,7 +102,14 @@ fn arrays_look_as_in_postgresql() {
 fn type_without_a_postgresql_form_is_refused_by_name() {
     let kind = DataType::Duration(TimeUnit::Second);
     assert!(RowEncoder::new(&Schema::new(vec![Field::new("d", kind, true)]), &[]).is_ok());
-    let map = Field::new_map("m", "e", Field::new("k", DataType::Utf8, false), Field::new("v", DataType::Int64, true), false, true);
+    let map = Field::new_map(
+        "m",
+        "e",
+        Field::new("k", DataType::Utf8, false),
+        Field::new("v", DataType::Int64, true),
+        false,
+        true,
+    );
     let Err(Fault::Sql(error)) = RowEncoder::new(&Schema::new(vec![map]), &[]) else { panic!("refused") };
     assert!(error.message.contains("column \"m\"") && error.hint.is_some(), "{error:?}");
 }
