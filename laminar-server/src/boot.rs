@@ -166,13 +166,14 @@ fn announce(gate: &Gate, (http, pgwire): (SocketAddr, SocketAddr), ready_file: O
     })
 }
 
-/// Checks a configuration and plans all of its SQL in a data directory that nobody keeps.
+/// Checks a configuration and plans all of its SQL, without a data directory.
 ///
 /// # Errors
 /// Every problem found.
 pub fn check(path: &Path) -> Result<(), Exit> {
     let loaded = read(path)?;
-    runtime()?.block_on(wiring::plan(&loaded)).map_err(|error| deployment_exit(path, &loaded, &error))?;
+    let planning = Database::check(wiring::registry(&loaded.config), &loaded.deployment.script);
+    runtime()?.block_on(planning).map_err(|error| deployment_exit(path, &loaded, &error))?;
     let config = &loaded.config;
     println!(
         "{} is fine: {} sources, {} pipelines, {} sinks",

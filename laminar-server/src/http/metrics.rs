@@ -10,7 +10,7 @@ use crate::telemetry::prometheus;
 /// Answers also while the server starts, with what is known then.
 pub async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
     let status = match shared.gate.database() {
-        Some(database) => Some(database.status().await),
+        Some(database) => database.status().await.ok(),
         None => None,
     };
     let body = prometheus::text(shared.gate.started().elapsed(), status.as_ref());

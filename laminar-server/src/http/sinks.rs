@@ -2,14 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::Value;
+use laminar_db::status::Sink;
 
 use super::problem::Problem;
 use super::router::Shared;
 
 /// Every sink with its progress.
-pub async fn list(State(shared): State<Shared>) -> Result<Json<Value>, Problem> {
-    Ok(Json(
-        serde_json::to_value(shared.database()?.status().await).map_err(super::pipelines::unshowable)?["sinks"].take(),
-    ))
+pub async fn list(State(shared): State<Shared>) -> Result<Json<Vec<Sink>>, Problem> {
+    Ok(Json(shared.database()?.status().await?.sinks))
 }

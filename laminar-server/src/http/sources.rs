@@ -2,15 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::Value;
+use laminar_db::status::Source;
 
 use super::problem::Problem;
 use super::router::Shared;
 
 /// Every source with its splits, positions, lag and watermark.
-pub async fn list(State(shared): State<Shared>) -> Result<Json<Value>, Problem> {
-    Ok(Json(
-        serde_json::to_value(shared.database()?.status().await).map_err(super::pipelines::unshowable)?["sources"]
-            .take(),
-    ))
+pub async fn list(State(shared): State<Shared>) -> Result<Json<Vec<Source>>, Problem> {
+    Ok(Json(shared.database()?.status().await?.sources))
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use laminar_db::{Response, Statement};
+use laminar_db::Response;
+use laminar_sql::parse::Statement;
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{BindComplete, CloseComplete, ParseComplete, PortalSuspended};
 use pgwire::messages::response::EmptyQueryResponse;
@@ -152,7 +153,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     return Ok(());
                 };
                 let response = Self::attended(&mut self.wire, self.session.execute(statement, &values)).await??;
-                self.first(name, &prepared, response, &formats, limit).await
+                self.first(name, &prepared, response, &formats, limit).await?;
+                self.forget(&statement.text);
+                Ok(())
             }
         }
     }

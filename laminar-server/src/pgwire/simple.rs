@@ -21,6 +21,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         for statement in &statements {
             let response = Self::attended(&mut self.wire, self.session.execute(statement, &[])).await??;
             self.respond(response).await?;
+            self.forget(&statement.text);
         }
         Ok(())
     }
@@ -42,6 +43,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Response::CopyOut { schema, batches } => self.copy_out(&schema, batches).await?,
         }
         Ok(())
+    }
+
+    /// Drops prepared statements that a DEALLOCATE or a DISCARD ALL names: they live with the connection.
+    pub fn forget(&mut self, sql: &str) {
+        let words: Vec<String> = sql.split_whitespace().map(str::to_uppercase).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["DISCARD", "ALL"] | ["DEALLOCATE", "ALL"] | ["DEALLOCATE", "PREPARE", "ALL"] => self.statements.clear(),
+            ["DEALLOCATE", .., _] => {
+                let name = sql.split_whitespace().next_back().unwrap_or_default();
+                let quoted = name.strip_prefix('"').and_then(|n| n.strip_suffix('"'));
+                self.statements.remove(&quoted.map_or_else(|| name.to_lowercase(), str::to_owned));
+            }
+            _ => {}
+        }
     }
 
     /// Sends notices.

@@ -1,14 +1,10 @@
 //! Which connectors and formats this binary has: one row each.
 
-mod plan;
-
 use laminar_connector_kafka::{Bootstrap, KafkaSinkFactory, KafkaSourceFactory};
 use laminar_core::connector::Registry;
 use laminar_formats::{JsonDecoderFactory, JsonEncoderFactory};
 
 use crate::config::Config;
-
-pub use plan::plan;
 
 /// Everything this binary can read from and write to.
 pub fn registry(config: &Config) -> Registry {
