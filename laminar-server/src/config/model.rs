@@ -91,6 +91,13 @@ pub struct Kafka {
     pub embedded: bool,
 }
 
+/// `[files]`: what the file connector may touch.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// Directories below which files are read and written.
+    pub roots: Vec<PathBuf>,
+}
+
 /// One `[[source]]`.
 #[derive(Clone, Debug)]
 pub struct SourceObject {
@@ -156,6 +163,8 @@ pub struct Config {
     pub checkpoint: Checkpoint,
     /// `[kafka]`.
     pub kafka: Kafka,
+    /// `[files]`.
+    pub files: Files,
     /// `[[source]]`s in order.
     pub sources: Vec<SourceObject>,
     /// `[[pipeline]]`s in order.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::model::{
-    Checkpoint, Config, Kafka, Located, LogFormat, PipelineKind, PipelineObject, ReactorKind, Server, SinkObject,
-    SourceObject, State,
+    Checkpoint, Config, Files, Kafka, Located, LogFormat, PipelineKind, PipelineObject, ReactorKind, Server,
+    SinkObject, SourceObject, State,
 };
 use super::problem::Problem;
 use super::quantity::{bytes, duration};
@@ -27,6 +27,7 @@ pub fn read(table: &DeTable<'_>, lookup: &dyn Fn(&str) -> Option<String>) -> (Co
         state: state(root.table("state")),
         checkpoint: checkpoint(&context, root.table("checkpoint")),
         kafka: kafka(root.table("kafka")),
+        files: files(root.table("files")),
         sources: root.tables("source").into_iter().map(|r| source(&context, r)).collect(),
         pipelines: root.tables("pipeline").into_iter().map(pipeline).collect(),
         sinks: root.tables("sink").into_iter().map(sink).collect(),
@@ -121,6 +122,14 @@ fn kafka(r: Reader<'_>) -> Kafka {
     let kafka = Kafka { embedded: r.boolean("embedded").unwrap_or(false) };
     r.finish();
     kafka
+}
+
+/// Files are reached only below the working directory, unless the configuration says otherwise.
+fn files(r: Reader<'_>) -> Files {
+    let roots =
+        r.texts("roots").map_or_else(|| vec![PathBuf::from(".")], |all| all.into_iter().map(PathBuf::from).collect());
+    r.finish();
+    Files { roots }
 }
 
 fn source(context: &Context<'_>, r: Reader<'_>) -> SourceObject {

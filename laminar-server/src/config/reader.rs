@@ -80,6 +80,24 @@ impl<'a> Reader<'a> {
         Some(Located { value, offset })
     }
 
+    /// A list of texts.
+    pub fn texts(&self, key: &'static str) -> Option<Vec<String>> {
+        let (value, offset) = self.value(key)?;
+        let Some(array) = value.as_array() else {
+            self.wrong_type(key, offset, "an array of strings", value);
+            return None;
+        };
+        let mut texts = Vec::new();
+        for element in array.iter() {
+            let offset = element.span().start;
+            match element.get_ref().as_str() {
+                Some(text) => texts.extend(self.context.interpolated(text, offset)),
+                None => self.wrong_type(key, offset, "an array of strings", element.get_ref()),
+            }
+        }
+        Some(texts)
+    }
+
     /// A text that must be there and not be empty.
     pub fn required(&self, key: &'static str) -> Located<String> {
         let present = self.table.is_some_and(|t| t.contains_key(key));
