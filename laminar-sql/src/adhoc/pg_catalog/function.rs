@@ -7,7 +7,10 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int32Array, Int64Array, Int32Builder, ListArray, ListBuilder, StringArray, StringBuilder};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Int32Array, Int32Builder, Int64Array, ListArray, ListBuilder, StringArray,
+    StringBuilder,
+};
 use arrow::datatypes::DataType;
 use datafusion::common::cast::as_string_array;
 use datafusion::error::Result;
@@ -68,7 +71,10 @@ const FUNCTIONS: &[(&str, Answer)] = &[
     ("pg_get_expr", Answer::Text(|_, _| None)),
     ("pg_get_viewdef", Answer::Text(|s, a| s.relation(object(s, a)?)?.definition.clone())),
     ("pg_get_ruledef", Answer::Text(|_, _| None)),
-    ("pg_get_constraintdef", Answer::Text(|s, a| Some(format!("PRIMARY KEY {}", s.keyed(number(a, 0)?)?.key_columns())))),
+    (
+        "pg_get_constraintdef",
+        Answer::Text(|s, a| Some(format!("PRIMARY KEY {}", s.keyed(number(a, 0)?)?.key_columns()))),
+    ),
     ("pg_get_indexdef", Answer::Text(index_definition)),
     ("pg_get_function_result", Answer::Text(|_, _| Some("any".to_owned()))),
     ("pg_get_function_arguments", Answer::Text(|_, _| Some("any".to_owned()))),
@@ -103,7 +109,12 @@ const FUNCTIONS: &[(&str, Answer)] = &[
 /// The functions over one snapshot, ready to be registered.
 pub fn functions(snapshot: &Arc<Snapshot>) -> Vec<ScalarUDF> {
     let make = |(name, answer): &(&'static str, Answer)| {
-        ScalarUDF::new_from_impl(Function { name, answer: *answer, signature: any_arguments(), snapshot: snapshot.clone() })
+        ScalarUDF::new_from_impl(Function {
+            name,
+            answer: *answer,
+            signature: any_arguments(),
+            snapshot: snapshot.clone(),
+        })
     };
     FUNCTIONS.iter().map(make).collect()
 }
@@ -172,7 +183,8 @@ impl ScalarUDFImpl for Function {
             let lists = args.args.first().map(|a| a.to_array(rows)).transpose()?;
             return Ok(ColumnarValue::Array(subscripts(lists.as_ref(), rows)));
         }
-        let as_text = |value: &ColumnarValue| arrow::compute::cast(&value.to_array(rows)?, &DataType::Utf8).map_err(Into::into);
+        let as_text =
+            |value: &ColumnarValue| arrow::compute::cast(&value.to_array(rows)?, &DataType::Utf8).map_err(Into::into);
         let columns = args.args.iter().map(as_text).collect::<Result<Vec<_>>>()?;
         let texts = columns.iter().map(|c| as_string_array(c)).collect::<Result<Vec<_>>>()?;
         let calls = (0..rows).map(|row| -> Vec<Option<&str>> {

@@ -171,7 +171,12 @@ fn referential_constraints(_: &Snapshot) -> Table {
 }
 
 fn routines(_: &Snapshot) -> Table {
-    Table::new(0).null("specific_name").null("routine_schema").null("routine_name").null("routine_type").null("data_type")
+    Table::new(0)
+        .null("specific_name")
+        .null("routine_schema")
+        .null("routine_name")
+        .null("routine_type")
+        .null("data_type")
 }
 
 fn sequences(_: &Snapshot) -> Table {

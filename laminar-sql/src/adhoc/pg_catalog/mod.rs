@@ -16,9 +16,9 @@ mod relation;
 mod rewrite;
 mod snapshot;
 mod table;
-mod types;
 #[cfg(test)]
 mod tests;
+mod types;
 
 pub use query::{SystemError, SystemQuery, SystemRows};
 pub use rewrite::rewrite;

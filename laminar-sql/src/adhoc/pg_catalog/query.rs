@@ -19,10 +19,10 @@ use datafusion::sql::sqlparser::parser::Parser;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
+use super::function;
 use super::provider::{Relations, System};
 use super::rewrite::{has_relations, reads_system, rewrite};
 use super::snapshot::Snapshot;
-use super::function;
 
 /// A failed query over system relations.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,7 +109,10 @@ impl SystemQuery {
         let schema = self.schema();
         let stream = self.context.execute_logical_plan(self.plan).await?.execute_stream().await?;
         let announced = move |batch: RecordBatch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec());
-        Ok(stream.map_err(SystemError::from).map(move |b| b.and_then(|b| announced(b).map_err(DataFusionError::from).map_err(SystemError::from))).boxed())
+        Ok(stream
+            .map_err(SystemError::from)
+            .map(move |b| b.and_then(|b| announced(b).map_err(DataFusionError::from).map_err(SystemError::from)))
+            .boxed())
     }
 }
 
@@ -151,7 +154,8 @@ fn calls_ours(query: &Query) -> bool {
 }
 
 fn context(snapshot: &Arc<Snapshot>) -> Result<SessionContext, SystemError> {
-    let mut config = SessionConfig::new().with_target_partitions(1).with_default_catalog_and_schema("laminardb", "public");
+    let mut config =
+        SessionConfig::new().with_target_partitions(1).with_default_catalog_and_schema("laminardb", "public");
     config = config.with_create_default_catalog_and_schema(false);
     config.options_mut().sql_parser.map_string_types_to_utf8view = false;
     let context = SessionContext::new_with_config(config);

@@ -9,9 +9,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
-    GroupByExpr, Ident, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins,
-    Value, Visit, VisitMut, Visitor, VisitorMut, visit_relations,
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, GroupByExpr, Ident, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem,
+    SetExpr, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut, visit_relations,
 };
 
 use super::output_name::name_columns;
@@ -120,7 +120,9 @@ impl Rewriter {
     fn rewritten(&self, expr: Expr) -> Expr {
         match expr {
             Expr::Collate { expr, .. } => *expr,
-            Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } if self.system && (is_null(&left) || is_null(&right)) => {
+            Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right }
+                if self.system && (is_null(&left) || is_null(&right)) =>
+            {
                 null()
             }
             Expr::BinaryOp { left, op: BinaryOperator::PGCustomBinaryOperator(spelled), right } => {
@@ -246,9 +248,11 @@ fn cast(kind: &CastKind, expr: Expr, to: &DataType) -> Result<Expr, Expr> {
         ("regnamespace", _) => call("laminar_regnamespace_name", expr),
         ("regrole", _) => call("pg_get_userbyid", expr),
         ("oid" | "xid" | "cid", _) => plain(DataType::Int(None), named(expr)),
-        ("name" | "text" | "char" | "cstring" | "varchar" | "bpchar" | "regproc" | "regprocedure" | "int2vector" | "oidvector", _) => {
-            plain(DataType::Varchar(None), expr)
-        }
+        (
+            "name" | "text" | "char" | "cstring" | "varchar" | "bpchar" | "regproc" | "regprocedure" | "int2vector"
+            | "oidvector",
+            _,
+        ) => plain(DataType::Varchar(None), expr),
         ("int2", _) => plain(DataType::SmallInt(None), expr),
         ("int4", _) => plain(DataType::Int(None), expr),
         ("int8", _) => plain(DataType::BigInt(None), expr),
@@ -279,12 +283,14 @@ fn has_no_rows(select: &Select) -> bool {
         GroupByExpr::All(_) => true,
         GroupByExpr::Expressions(list, _) => !list.is_empty(),
     };
-    let wildcard = select.projection.iter().any(|i| !matches!(i, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }));
+    let wildcard =
+        select.projection.iter().any(|i| !matches!(i, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }));
     !grouped && !wildcard && !aggregates(select) && select.from.iter().any(joins_nothing)
 }
 
 fn joins_nothing(table: &TableWithJoins) -> bool {
-    let inner = |op: &JoinOperator| matches!(op, JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_));
+    let inner =
+        |op: &JoinOperator| matches!(op, JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_));
     let left = |op: &JoinOperator| matches!(op, JoinOperator::Left(_) | JoinOperator::LeftOuter(_));
     let plain = table.joins.iter().all(|j| inner(&j.join_operator) || left(&j.join_operator));
     plain && (is_empty(&table.relation) || table.joins.iter().any(|j| inner(&j.join_operator) && is_empty(&j.relation)))

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, Int64Array, Int16Builder, Int32Builder, ListBuilder, RecordBatch,
-    RecordBatchOptions, StringArray, new_null_array,
+    ArrayRef, BooleanArray, Float32Array, Int16Array, Int16Builder, Int32Array, Int32Builder, Int64Array, ListBuilder,
+    RecordBatch, RecordBatchOptions, StringArray, new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;

@@ -113,7 +113,12 @@ async fn list_of_objects_names_each_with_its_kind() {
     let list = rows(&recorded("-- psql 15: \\d\n")).await;
     assert_eq!(
         list,
-        ["public|s|view|ada", "public|t|table|ada", "public|trades|foreign table|ada", "public|v|materialized view|ada"]
+        [
+            "public|s|view|ada",
+            "public|t|table|ada",
+            "public|trades|foreign table|ada",
+            "public|v|materialized view|ada"
+        ]
     );
 }
 
@@ -128,22 +133,24 @@ async fn description_of_an_object_has_its_columns_types_and_key() {
     .await;
     assert_eq!(
         columns,
-        [
-            "id|bigint|true",
-            "Name|text|true",
-            "price|numeric(10,2)|false",
-            "ts|timestamp(3) without time zone|false"
-        ]
+        ["id|bigint|true", "Name|text|true", "price|numeric(10,2)|false", "ts|timestamp(3) without time zone|false"]
     );
-    let key = rows("SELECT pg_get_constraintdef(oid, true), pg_get_indexdef(conindid, 0, true) FROM pg_constraint").await;
+    let key =
+        rows("SELECT pg_get_constraintdef(oid, true), pg_get_indexdef(conindid, 0, true) FROM pg_constraint").await;
     assert_eq!(key, ["PRIMARY KEY (id, \"Name\")|CREATE UNIQUE INDEX t_pkey ON public.t USING btree (id, \"Name\")"]);
 }
 
 #[tokio::test]
 async fn casts_between_names_and_numbers_work_both_ways() {
-    assert_eq!(rows("SELECT 't'::regclass AS n, relname FROM pg_class WHERE oid = 'public.t'::regclass").await, ["16385|t"]);
+    assert_eq!(
+        rows("SELECT 't'::regclass AS n, relname FROM pg_class WHERE oid = 'public.t'::regclass").await,
+        ["16385|t"]
+    );
     assert_eq!(rows("SELECT oid::regclass FROM pg_class WHERE relname = 'trades'").await, ["trades"]);
-    assert_eq!(rows("SELECT attrelid::regclass::oid FROM pg_attribute WHERE attname = 'id' AND attrelid = 16385").await, ["16385"]);
+    assert_eq!(
+        rows("SELECT attrelid::regclass::oid FROM pg_attribute WHERE attname = 'id' AND attrelid = 16385").await,
+        ["16385"]
+    );
     assert_eq!(rows("SELECT 1700::regtype::text AS a, 'int8'::regtype::oid AS b").await, ["numeric|20"]);
 }
 
@@ -153,7 +160,10 @@ async fn functions_answer_without_a_relation() {
         rows("SELECT version(), pg_catalog.current_database(), current_schema(), current_user, pg_backend_pid()").await,
         ["PostgreSQL 15.0 (LaminarDB 0.1.0)|laminardb|public|ada|7"]
     );
-    assert_eq!(rows("SELECT current_setting('timezone'), pg_size_pretty(20480), quote_ident('A b')").await, ["UTC|20 kB|\"A b\""]);
+    assert_eq!(
+        rows("SELECT current_setting('timezone'), pg_size_pretty(20480), quote_ident('A b')").await,
+        ["UTC|20 kB|\"A b\""]
+    );
 }
 
 #[tokio::test]
@@ -210,7 +220,14 @@ async fn mistakes_have_the_sqlstate_of_postgresql() {
 
 #[test]
 fn queries_over_objects_do_not_belong_here() {
-    for sql in ["SELECT 1", "SELECT * FROM v", "SELECT now()", "INSERT INTO t VALUES (1)", "SELECT version() FROM v", "nonsense"] {
+    for sql in [
+        "SELECT 1",
+        "SELECT * FROM v",
+        "SELECT now()",
+        "INSERT INTO t VALUES (1)",
+        "SELECT version() FROM v",
+        "nonsense",
+    ] {
         assert!(!SystemQuery::concerns(sql), "{sql}");
     }
     for sql in ["SELECT version()", "SELECT * FROM pg_class", "SELECT 't'::regclass", "SELECT current_user"] {

@@ -91,9 +91,10 @@ pub fn oid_of(data_type: &DataType) -> i32 {
 /// `atttypmod` of an Arrow column; -1 = none.
 pub fn modifier_of(data_type: &DataType) -> i32 {
     match data_type {
-        DataType::Decimal32(p, s) | DataType::Decimal64(p, s) | DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => {
-            (i32::from(*p) << 16 | i32::from(*s) & 0x7ff) + 4
-        }
+        DataType::Decimal32(p, s)
+        | DataType::Decimal64(p, s)
+        | DataType::Decimal128(p, s)
+        | DataType::Decimal256(p, s) => (i32::from(*p) << 16 | i32::from(*s) & 0x7ff) + 4,
         DataType::Timestamp(unit, _) => match unit {
             TimeUnit::Second => 0,
             TimeUnit::Millisecond => 3,

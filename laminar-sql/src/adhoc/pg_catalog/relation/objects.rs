@@ -83,10 +83,7 @@ pub fn pg_class(snapshot: &Snapshot) -> Table {
         .text("relkind", rows.iter().map(|c| c.kind))
         .short("relnatts", rows.iter().map(|c| c.columns as i16))
         .same_short("relchecks", 0)
-        .flags(
-            &["relhasrules", "relhastriggers", "relhassubclass", "relrowsecurity", "relforcerowsecurity"],
-            false,
-        )
+        .flags(&["relhasrules", "relhastriggers", "relhassubclass", "relrowsecurity", "relforcerowsecurity"], false)
         .flags(&["relispopulated"], true)
         .same("relreplident", "d")
         .flags(&["relispartition"], false)

@@ -70,10 +70,7 @@ pub fn pg_roles(snapshot: &Snapshot) -> Table {
     Table::new(1)
         .oid("oid", [OWNER])
         .same("rolname", &snapshot.user)
-        .flags(
-            &["rolsuper", "rolinherit", "rolcreaterole", "rolcreatedb", "rolcanlogin"],
-            true,
-        )
+        .flags(&["rolsuper", "rolinherit", "rolcreaterole", "rolcreatedb", "rolcanlogin"], true)
         .flags(&["rolreplication", "rolbypassrls"], false)
         .same_int("rolconnlimit", -1)
         .null("rolpassword")
@@ -159,8 +156,14 @@ pub fn pg_type(_: &Snapshot) -> Table {
         .oid("typsubscript", rows.iter().map(|_| 0))
         .oid("typelem", rows.iter().map(|t| t.element))
         .oid("typarray", rows.iter().map(|t| t.array))
-        .text("typinput", rows.iter().map(|t| if t.category == 'A' { "array_in".to_owned() } else { format!("{}in", t.name) }))
-        .text("typoutput", rows.iter().map(|t| if t.category == 'A' { "array_out".to_owned() } else { format!("{}out", t.name) }))
+        .text(
+            "typinput",
+            rows.iter().map(|t| if t.category == 'A' { "array_in".to_owned() } else { format!("{}in", t.name) }),
+        )
+        .text(
+            "typoutput",
+            rows.iter().map(|t| if t.category == 'A' { "array_out".to_owned() } else { format!("{}out", t.name) }),
+        )
         .text("typreceive", rows.iter().map(|t| format!("{}recv", t.name)))
         .text("typsend", rows.iter().map(|t| format!("{}send", t.name)))
         .same("typalign", "i")

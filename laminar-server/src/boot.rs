@@ -1,0 +1,186 @@
+//! The start: configuration, addresses, database, deployment, ready.
+//!
+//! Addresses are bound before the database opens, so a taken port never costs a recovery.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Instant;
+
+use laminar_db::{Backend, Database, DatabaseOptions, DbError};
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{self, Config, Loaded, Problem, Problems, ReactorKind};
+use crate::exit::{Exit, Reason};
+use crate::gate::{Gate, Phase};
+use crate::pgwire as postgres;
+use crate::shutdown::{self, Signals};
+use crate::{http, telemetry, wiring};
+
+/// Threads for protocols and planning: the cores belong to the reactors (ARCHITECTURE.md §3, rule 10).
+const SERVICE_THREADS: usize = 2;
+
+/// Planning walks deep expression trees by recursion; the default 2 MiB of a thread is short of it.
+const SERVICE_STACK_BYTES: usize = 8 << 20;
+
+/// Runs the server until it is told to stop.
+///
+/// # Errors
+/// Why it could not start, or how it ended.
+pub fn serve(path: &Path, ready_file: Option<&Path>) -> Result<(), Exit> {
+    let loaded = read(path)?;
+    telemetry::start_log(&loaded.config.server);
+    runtime()?.block_on(run(path, loaded, ready_file))
+}
+
+fn read(path: &Path) -> Result<Loaded, Exit> {
+    let variables = |name: &str| std::env::var(name).ok();
+    config::load(path, &variables).map_err(|problems| Exit::new(Reason::Config, problems.to_string()))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Exit> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(SERVICE_THREADS)
+        .thread_stack_size(SERVICE_STACK_BYTES)
+        .thread_name("service")
+        .enable_all()
+        .build()
+        .map_err(|error| Exit::new(Reason::Failed, format!("the service threads cannot start: {error}")))
+}
+
+async fn run(path: &Path, loaded: Loaded, ready_file: Option<&Path>) -> Result<(), Exit> {
+    let server = &loaded.config.server;
+    let mut signals =
+        Signals::listen().map_err(|error| Exit::new(Reason::Failed, format!("signals cannot be received: {error}")))?;
+    let http_listener = bind("bind", server.bind).await?;
+    let pgwire_listener = bind("pgwire_bind", server.pgwire_bind).await?;
+    let addresses = (local(&http_listener)?, local(&pgwire_listener)?);
+    let gate = Gate::new();
+    let connections = TaskTracker::new();
+    connections.spawn(http::serve(http_listener, gate.clone(), http::Limits::of(server), connections.clone()));
+    connections.spawn(postgres::serve(
+        pgwire_listener,
+        gate.clone(),
+        postgres::Limits::of(server),
+        connections.clone(),
+    ));
+
+    let opening = open(path, &loaded, &gate);
+    let database = tokio::select! {
+        opened = opening => opened?,
+        () = signals.next() => return shutdown::stop(&gate, &connections, signals, server.shutdown_timeout).await,
+    };
+    gate.enter(Phase::Ready(database));
+    announce(&gate, addresses, ready_file)?;
+
+    signals.next().await;
+    tracing::info!("stopping: last checkpoint, then exit; a second signal stops at once");
+    shutdown::stop(&gate, &connections, signals, server.shutdown_timeout).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, Exit> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let message = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                format!("{address} is in use by another process; stop it, or set another port as `{key}` in [server]")
+            }
+            _ => format!("{address} (`{key}` in [server]) cannot be bound: {error}"),
+        };
+        Exit::new(Reason::Address, message)
+    })
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, Exit> {
+    listener.local_addr().map_err(|error| Exit::new(Reason::Failed, format!("a bound address is not known: {error}")))
+}
+
+async fn open(path: &Path, loaded: &Loaded, gate: &Gate) -> Result<Database, Exit> {
+    let registry = wiring::registry(&loaded.config);
+    gate.enter(Phase::Starting { step: "recovering state" });
+    let started = Instant::now();
+    let database = Database::open(options(&loaded.config), registry).await.map_err(|error| refused(&error))?;
+    tracing::info!(data_dir = %loaded.config.server.data_dir.display(), elapsed_ms = started.elapsed().as_millis() as u64, "data directory open");
+    gate.enter(Phase::Starting { step: "deploying the configuration" });
+    if !loaded.deployment.is_empty() {
+        match database.deploy(&loaded.deployment.script).await {
+            Ok(notices) => notices.iter().for_each(|n| tracing::info!(sqlstate = n.sqlstate, "{}", n.message)),
+            Err(error) => {
+                let exit = deployment_exit(path, loaded, &error);
+                if let Err(error) = database.shutdown().await {
+                    tracing::warn!("closing the data directory: {error}");
+                }
+                return Err(exit);
+            }
+        }
+    }
+    Ok(database)
+}
+
+fn options(config: &Config) -> DatabaseOptions {
+    let mut options = DatabaseOptions::in_directory(&config.server.data_dir);
+    options.reactors = config.server.workers;
+    options.backend = match config.server.reactor {
+        ReactorKind::Glommio => Backend::Glommio,
+        ReactorKind::Thread => Backend::Thread,
+    };
+    options.shard_count = config.state.shards;
+    options.epoch_interval = config.checkpoint.epoch_interval;
+    options.checkpoint_interval = config.checkpoint.interval;
+    options.memory_limit = config.state.memory_limit.unwrap_or(options.memory_limit);
+    options.statement_timeout = config.server.statement_timeout;
+    options
+}
+
+/// The database did not open: its directory, or the machine.
+fn refused(error: &DbError) -> Exit {
+    Exit::new(Reason::Data, describe(error))
+}
+
+fn describe(error: &DbError) -> String {
+    let mut text = format!("{}: {}", error.code, error.message);
+    for more in [&error.detail, &error.hint].into_iter().flatten() {
+        text.push_str("; ");
+        text.push_str(more);
+    }
+    text
+}
+
+/// Names the place in the file that a failed deployment comes from.
+fn deployment_exit(path: &Path, loaded: &Loaded, error: &DbError) -> Exit {
+    let offset = error.position.and_then(|p| loaded.deployment.place(p));
+    let problem = Problem { offset, message: describe(error) };
+    Exit::new(Reason::Config, Problems::new(path, &loaded.text, vec![problem]).to_string())
+}
+
+fn announce(gate: &Gate, (http, pgwire): (SocketAddr, SocketAddr), ready_file: Option<&Path>) -> Result<(), Exit> {
+    let elapsed_ms = gate.started().elapsed().as_millis() as u64;
+    tracing::info!(%http, %pgwire, elapsed_ms, "ready");
+    let Some(path) = ready_file else { return Ok(()) };
+    let ready = serde_json::json!({ "http": http, "pgwire": pgwire, "pid": std::process::id() });
+    // Written aside and renamed: whoever waits for the file never reads half of it.
+    let partial = path.with_extension("partial");
+    std::fs::write(&partial, ready.to_string()).and_then(|()| std::fs::rename(&partial, path)).map_err(|error| {
+        Exit::new(Reason::Failed, format!("the ready file {} cannot be written: {error}", path.display()))
+    })
+}
+
+/// Checks a configuration and plans all of its SQL, without a data directory.
+///
+/// # Errors
+/// Every problem found.
+pub fn check(path: &Path) -> Result<(), Exit> {
+    let loaded = read(path)?;
+    let planning = Database::check(wiring::registry(&loaded.config), &loaded.deployment.script);
+    runtime()?.block_on(planning).map_err(|error| deployment_exit(path, &loaded, &error))?;
+    let config = &loaded.config;
+    println!(
+        "{} is fine: {} sources, {} pipelines, {} sinks",
+        path.display(),
+        config.sources.len(),
+        config.pipelines.len(),
+        config.sinks.len()
+    );
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! The command line: what can be typed, and nothing else.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::boot;
+use crate::exit::Exit;
+
+/// LaminarDB: streaming SQL on pinned cores.
+#[derive(Debug, Parser)]
+#[command(name = "laminardb-server", version, about, disable_help_subcommand = true)]
+struct Arguments {
+    /// Configuration file (TOML).
+    #[arg(long, value_name = "FILE", default_value = "laminardb.toml", global = true)]
+    config: PathBuf,
+
+    /// Writes the bound addresses to this file, as JSON, once the server is ready.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Checks the configuration and plans all of its SQL, without starting anything.
+    Check,
+}
+
+/// Does what the command line says; returns when the server has stopped.
+///
+/// # Errors
+/// Why it could not start or had to stop.
+pub fn run() -> Result<(), Exit> {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Some(Command::Check) => boot::check(&arguments.config),
+        None => boot::serve(&arguments.config, arguments.ready_file.as_deref()),
+    }
+}

@@ -1,0 +1,10 @@
+//! The real binary, asked from outside: configuration, both protocols, restarts, tools.
+//!
+//! Each test starts its own server in its own directory on ports the system chooses.
+
+mod process;
+mod protocol;
+mod random_bytes;
+mod slt;
+mod start;
+mod tools;

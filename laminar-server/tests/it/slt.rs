@@ -1,0 +1,161 @@
+//! The SQL reference that runs: every file in `tests/slt`, each against its own server.
+//!
+//! Besides SQL, a statement may be `RESTART SERVER` (SIGTERM, then start) or `CRASH SERVER` (kill -9,
+//! then start). Values are compared as PostgreSQL writes them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
+use tokio::sync::Mutex;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use crate::process::Server;
+
+/// A server and how often it was started.
+struct Shared {
+    server: Server,
+    starts: u32,
+}
+
+/// One connection; made again after a restart.
+struct Database {
+    shared: Arc<Mutex<Shared>>,
+    client: Option<(u32, Client)>,
+}
+
+#[derive(Debug)]
+struct Failed(tokio_postgres::Error);
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.as_db_error() {
+            Some(error) => {
+                write!(f, "{}: {}", error.code().code(), error.message())?;
+                error.detail().map_or(Ok(()), |d| write!(f, " DETAIL: {d}"))?;
+                error.hint().map_or(Ok(()), |h| write!(f, " HINT: {h}"))
+            }
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl std::error::Error for Failed {}
+
+impl Database {
+    async fn client(&mut self) -> &Client {
+        let shared = self.shared.lock().await;
+        if self.client.as_ref().is_none_or(|(start, _)| *start != shared.starts) {
+            self.client = Some((shared.starts, shared.server.connect().await));
+        }
+        match &self.client {
+            Some((_, client)) => client,
+            None => unreachable!("just made"),
+        }
+    }
+
+    async fn control(&self, word: &str) {
+        let mut shared = self.shared.lock().await;
+        if word == "CRASH" {
+            shared.server.crash();
+        } else {
+            let status = shared.server.stop();
+            assert_eq!(status.code(), Some(0), "{}", shared.server.log());
+        }
+        shared.server.resume();
+        shared.starts += 1;
+    }
+}
+
+#[async_trait::async_trait]
+impl AsyncDB for Database {
+    type Error = Failed;
+    type ColumnType = DefaultColumnType;
+
+    async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Failed> {
+        if let Some(word) = sql.trim().strip_suffix(" SERVER") {
+            self.control(word).await;
+            return Ok(DBOutput::StatementComplete(0));
+        }
+        let messages = self.client().await.simple_query(sql).await.map_err(Failed)?;
+        let (mut rows, mut columns, mut complete) = (Vec::new(), None, 0);
+        for message in messages {
+            match message {
+                SimpleQueryMessage::RowDescription(description) => columns = Some(description.len()),
+                SimpleQueryMessage::Row(row) => {
+                    rows.push((0..row.len()).map(|i| shown(row.get(i))).collect::<Vec<_>>());
+                }
+                SimpleQueryMessage::CommandComplete(count) => complete = count,
+                _ => {}
+            }
+        }
+        Ok(match columns {
+            Some(count) => DBOutput::Rows { types: vec![DefaultColumnType::Any; count], rows },
+            None => DBOutput::StatementComplete(complete),
+        })
+    }
+
+    async fn shutdown(&mut self) {
+        self.client = None;
+    }
+
+    async fn sleep(duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    fn error_sql_state(error: &Failed) -> Option<String> {
+        error.0.code().map(|c| c.code().to_owned())
+    }
+}
+
+fn shown(value: Option<&str>) -> String {
+    match value {
+        None => "NULL".to_owned(),
+        Some("") => "(empty)".to_owned(),
+        Some(text) => text.to_owned(),
+    }
+}
+
+fn files() -> Vec<PathBuf> {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/slt");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
+        .expect("the directory of the files")
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "slt"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_slt_file_holds() {
+    let only = std::env::var("SLT").ok();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let mut failures = Vec::new();
+    let mut ran = 0;
+    for file in files() {
+        let name = file.file_stem().and_then(|s| s.to_str()).unwrap_or_default().to_owned();
+        if only.as_ref().is_some_and(|o| !name.contains(o.as_str())) {
+            continue;
+        }
+        ran += 1;
+        let outcome = runtime.block_on(async {
+            let shared = Arc::new(Mutex::new(Shared { server: Server::start(), starts: 0 }));
+            let connections = shared.clone();
+            let mut runner = Runner::new(move || {
+                let shared = connections.clone();
+                async move { Ok(Database { shared, client: None }) }
+            });
+            let outcome = runner.run_file_async(&file).await;
+            drop(runner);
+            outcome.map_err(|error| error.display(false).to_string())
+        });
+        if let Err(error) = outcome {
+            failures.push(format!("{name}: {error}"));
+        }
+    }
+    assert!(ran > 0, "no file ran");
+    assert!(failures.is_empty(), "{} of {ran} files fail:\n\n{}", failures.len(), failures.join("\n\n"));
+}
