@@ -39,7 +39,7 @@ impl From<EngineError> for DbError {
 impl From<SqlError> for DbError {
     fn from(error: SqlError) -> Self {
         Self {
-            code: error.code().to_owned(),
+            code: error.code.to_owned(),
             sqlstate: error.sqlstate.to_owned(),
             message: error.message,
             detail: error.detail,

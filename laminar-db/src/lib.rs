@@ -13,7 +13,7 @@ mod execute;
 mod options;
 mod response;
 mod session;
-mod status;
+pub mod status;
 mod subscription;
 
 pub use cancel::CancelHandle;

@@ -14,7 +14,7 @@ pub struct Problem {
     title: String,
     /// Stable code, `LDB-nnnn`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
+    code: Option<String>,
     /// PostgreSQL's code for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     sqlstate: Option<String>,

@@ -74,13 +74,6 @@ fn engine(text: &mut Text, status: &Status) {
     if let Some(age) = checkpoint.age_us {
         text.single("laminardb_checkpoint_age_seconds", Kind::Gauge, "Age of the newest checkpoint.", age as f64 / 1e6);
     }
-    let name = "laminardb_checkpoint_duration_seconds";
-    text.single(
-        name,
-        Kind::Gauge,
-        "From barrier to publication of the newest checkpoint.",
-        checkpoint.duration_us as f64 / 1e6,
-    );
     let name = "laminardb_rows_unread_total";
     text.single(name, Kind::Counter, "Rows pushed into sources that nobody reads.", status.rows_unread as f64);
     let reactors: Vec<String> = (0..status.reactors.len()).map(|i| i.to_string()).collect();
