@@ -93,9 +93,8 @@ impl Database {
     pub async fn check(registry: Registry, script: &str) -> Result<(), DbError> {
         let planner = Planner::new(Arc::new(registry));
         let script = script.to_owned();
-        let planned = tokio::task::spawn_blocking(move || {
-            deploy::plan_script(&planner, &Catalog::new(), &script).map(drop)
-        });
+        let planned =
+            tokio::task::spawn_blocking(move || deploy::plan_script(&planner, &Catalog::new(), &script).map(drop));
         planned.await.map_err(|e| panicked(&e))?
     }
 

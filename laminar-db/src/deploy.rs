@@ -98,7 +98,8 @@ pub(crate) fn plan_script(planner: &Planner, catalog: &Catalog, script: &str) ->
     let mut catalog = catalog.clone();
     for statement in parse::parse(script)? {
         let Some(name) = created_name(&statement) else {
-            let message = format!("only CREATE statements can stand in a configuration, not: {}", first_line(&statement.text));
+            let message =
+                format!("only CREATE statements can stand in a configuration, not: {}", first_line(&statement.text));
             return Err(DbError::new("LDB-4031", "42601", message));
         };
         match catalog.get(&name) {

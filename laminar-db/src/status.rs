@@ -146,7 +146,13 @@ fn join(catalog: &Catalog, engine: &EngineStatus) -> Status {
                 connector: spec.connector.clone(),
                 from: name(catalog, spec.from),
                 state: object.state.clone(),
-                stages: engine.reactors.iter().flat_map(|r| &r.stages).filter(|s| s.sink == object.id).cloned().collect(),
+                stages: engine
+                    .reactors
+                    .iter()
+                    .flat_map(|r| &r.stages)
+                    .filter(|s| s.sink == object.id)
+                    .cloned()
+                    .collect(),
             }),
             ObjectSpec::Table(_) => {}
         }

@@ -255,8 +255,7 @@ fn from_datafusion(error: &DataFusionError) -> SqlError {
 fn from_schema(error: &SchemaError) -> SqlError {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
-            let mut made =
-                SqlError::new(Kind::UndefinedColumn, format!("column {} does not exist", field.flat_name()));
+            let mut made = SqlError::new(Kind::UndefinedColumn, format!("column {} does not exist", field.flat_name()));
             let names: Vec<&str> = valid_fields.iter().map(|f| f.name.as_str()).collect();
             if let Some(near) = crate::catalog::nearest(&field.name, names.iter().copied()) {
                 made = made.hint(format!("did you mean \"{near}\"?"));

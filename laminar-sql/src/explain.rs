@@ -56,12 +56,20 @@ fn node_text(pipeline: &PipelineSpec, node: &NodeSpec, catalog: &Catalog) -> Str
             format!("project {}", list.join(", "))
         }
         OperatorSpec::Exchange { keys } if keys.is_empty() => "exchange to one shard".to_owned(),
-        OperatorSpec::Exchange { keys } => format!("exchange by {}", keys.iter().map(name).collect::<Vec<_>>().join(", ")),
+        OperatorSpec::Exchange { keys } => {
+            format!("exchange by {}", keys.iter().map(name).collect::<Vec<_>>().join(", "))
+        }
         OperatorSpec::Aggregate { keys, window, emit, lateness, .. } => {
             let keys: Vec<String> = keys.iter().map(name).collect();
             let window = window.as_ref().map_or_else(String::new, |w| format!(" in {}", window_text(w)));
-            let state = if window.is_empty() { "state: one row a group, unbounded" } else { "state: until the window closes" };
-            format!("aggregate by ({}){window}: {}; {}; {state}", keys.join(", "), columns(node), emit_text(*emit, *lateness))
+            let state =
+                if window.is_empty() { "state: one row a group, unbounded" } else { "state: until the window closes" };
+            format!(
+                "aggregate by ({}){window}: {}; {}; {state}",
+                keys.join(", "),
+                columns(node),
+                emit_text(*emit, *lateness)
+            )
         }
         other => operator_text(other),
     }
@@ -107,7 +115,8 @@ fn window_text(window: &WindowSpec) -> String {
 }
 
 fn emit_text(emit: EmitMode, lateness: i64) -> String {
-    let late = if lateness == 0 { String::new() } else { format!(" + {} lateness", crate::plan::show_micros(lateness)) };
+    let late =
+        if lateness == 0 { String::new() } else { format!(" + {} lateness", crate::plan::show_micros(lateness)) };
     match emit {
         EmitMode::OnWindowClose => format!("emit on window close{late}"),
         EmitMode::Changes => format!("emit changes{late}"),

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::connector::{Position, SplitKey};
 use crate::engine::plan::DetachPlan;
 use crate::engine::status::{ObjectKind, ObjectState};
-use crate::connector::{Position, SplitKey};
 use crate::engine::{FragmentId, GroupId, NewObject};
 use crate::graph::{ObjectSpec, OperatorSpec, SourceSpec};
 use crate::ids::ObjectId;

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::boot::BootStep;
 use super::applier_task::{ApplierTask, ApplierTaskParts};
+use super::boot::BootStep;
 use super::catalog::Entry;
 use super::core::{Control, Running};
 use super::planner::{NewSink, Planned, Planner};

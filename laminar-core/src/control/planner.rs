@@ -125,12 +125,7 @@ impl<'a> Planner<'a> {
         group
     }
 
-    fn new_group(
-        &mut self,
-        spec: Arc<SourceSpec>,
-        pushed: bool,
-        positions: BTreeMap<SplitKey, Position>,
-    ) -> GroupId {
+    fn new_group(&mut self, spec: Arc<SourceSpec>, pushed: bool, positions: BTreeMap<SplitKey, Position>) -> GroupId {
         let group = self.catalog.group();
         let state = SourceGroup { spec, pushed, splits: 0, ended: 0, over: false, started: pushed, positions };
         self.catalog.groups.insert(group, state);
@@ -190,7 +185,11 @@ impl<'a> Planner<'a> {
                     }
                     LeafFrom::Relation { object, columns } => {
                         let (fragment, snapshot) = self.output_of(*object)?;
-                        LeafPlan::Relation { fragment, columns: columns.clone(), snapshot: snapshot && self.resume.is_none() }
+                        LeafPlan::Relation {
+                            fragment,
+                            columns: columns.clone(),
+                            snapshot: snapshot && self.resume.is_none(),
+                        }
                     }
                     LeafFrom::Exchange { exchange } => LeafPlan::Exchange { edge: edges[*exchange] },
                     LeafFrom::Fragment { .. } => LeafPlan::Hand,

@@ -15,8 +15,8 @@ use crate::ids::{CheckpointNumber, IslandId, Lsn, ObjectId, ReactorId};
 use crate::operator::Barrier;
 use laminar_storage::StorageError;
 use laminar_storage::manifest::{
-    CatalogChange, CatalogEntry, CheckpointDraft, Cursor as KeptCursor, IslandState, ObjectKind as KeptKind, OutboxMark,
-    PageFileMark as KeptMark, WalMark,
+    CatalogChange, CatalogEntry, CheckpointDraft, Cursor as KeptCursor, IslandState, ObjectKind as KeptKind,
+    OutboxMark, PageFileMark as KeptMark, WalMark,
 };
 use laminar_storage::wal::{WalLog, remove as remove_log};
 
@@ -97,9 +97,7 @@ impl Control {
             let marks = part.marks.iter().map(|(shard, bytes)| KeptMark { shard: *shard, bytes: bytes.clone() });
             engine.pages.extend(marks);
             let outboxes = part.outboxes.iter();
-            engine
-                .outboxes
-                .extend(outboxes.map(|&(sink, shard, position)| OutboxMark { sink, shard, position }));
+            engine.outboxes.extend(outboxes.map(|&(sink, shard, position)| OutboxMark { sink, shard, position }));
             if let Some(store) = &self.store {
                 let log = WalLog { incarnation: store.incarnation, reactor: part.reactor };
                 wal.push(WalMark { log, end: None, floor: Lsn(part.wal), shards: Vec::new() });
@@ -138,9 +136,7 @@ impl Control {
         let Some(store) = self.store.as_mut() else { return };
         let retention = store.publisher.retention();
         let incarnation = store.incarnation;
-        let floor = |reactor: u16| {
-            retention.wal_floor(WalLog { incarnation, reactor: ReactorId(reactor) }).0
-        };
+        let floor = |reactor: u16| retention.wal_floor(WalLog { incarnation, reactor: ReactorId(reactor) }).0;
         let note = Arc::new(PublishedNote {
             number,
             marks: page_marks(retention.kept()),

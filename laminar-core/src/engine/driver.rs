@@ -13,10 +13,10 @@ use crate::connector::Registry;
 use crate::control::Control;
 use crate::data::EventTime;
 use crate::expr::ExprCompiler;
+use crate::reactor::{Bell, Next, Now, Parker, Spawn, SpawnError, Task, Turn, Turning, Unpark};
 use laminar_storage::disk::SimMachine;
 use laminar_storage::log::DirectoryId;
 use laminar_storage::manifest::PublisherOptions;
-use crate::reactor::{Bell, Next, Now, Parker, Spawn, SpawnError, Task, Turn, Turning, Unpark};
 
 /// A task with what it waits for.
 struct Waiting {

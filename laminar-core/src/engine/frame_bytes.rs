@@ -42,11 +42,8 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<FrameRecord>> {
         let flags = take(&mut rest, 1)?[0];
         let key = if flags & KEY == 0 { None } else { Some(take_part(&mut rest)?) };
         let value = if flags & VALUE == 0 { None } else { Some(take_part(&mut rest)?) };
-        let timestamp_ms = if flags & TIMESTAMP == 0 {
-            None
-        } else {
-            Some(i64::from_le_bytes(take(&mut rest, 8)?.try_into().ok()?))
-        };
+        let timestamp_ms =
+            if flags & TIMESTAMP == 0 { None } else { Some(i64::from_le_bytes(take(&mut rest, 8)?.try_into().ok()?)) };
         records.push(FrameRecord { key, value, timestamp_ms });
     }
     rest.is_empty().then_some(records)

@@ -35,8 +35,8 @@ mod source_rows;
 mod split;
 mod stage;
 mod start;
-mod store;
 pub mod status;
+mod store;
 mod subscribe;
 
 pub use assemble::{Assembly, AssemblyParts, EngineSeed, assemble};
@@ -49,12 +49,12 @@ pub use fragment::{FragmentId, Item};
 pub use handle::EngineHandle;
 pub use lanes::{Lanes, mesh};
 pub use options::{Backend, EngineOptions, FatalHook};
+pub use outboxes::{FoundOutbox, Outboxes};
 pub use reply::Reply;
 pub use request::{
     AdvanceWatermark, Deployed, Deployment, EpochChanges, Insert, Inserted, NewObject, Offer, OnConflict, ReadLevel,
     ReadObject, ReadRequest, ReadRows, RecoveredCatalog, Snapshot, Subscribed, Subscriber,
 };
-pub use outboxes::{FoundOutbox, Outboxes};
 pub use restore::{Boot, ControlStore, ENGINE_ISLAND, ReactorPlan, RestoreOptions, Restored, page_marks, restore};
 pub use shape::ChainShape;
 pub use sink_queue::FrameQueue;

@@ -12,6 +12,7 @@ use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::concat_batches;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
+use super::EngineError;
 use super::core::Engine;
 use super::feed::Feed;
 use super::plan::PushPlan;
@@ -19,7 +20,6 @@ use super::push_record;
 use super::reply::Reply;
 use super::request::{AdvanceWatermark, Insert, Inserted, OnConflict};
 use super::source_rows::SourceRows;
-use super::EngineError;
 use crate::connector::Registry;
 use crate::data::{Batch, KeyEncoder};
 use crate::expr::ExprCompiler;
@@ -136,7 +136,8 @@ impl Engine {
 
     /// Rows of a finished log enter without a check: they were checked when they were logged.
     pub(super) fn replay(&mut self, object: ObjectId, record: &[u8], entered: Reply<()>, now: Now) {
-        let schema = self.pushes.iter().find(|push| push.object() == object).map(|p| p.plan.source.schema.columns.clone());
+        let schema =
+            self.pushes.iter().find(|push| push.object() == object).map(|p| p.plan.source.schema.columns.clone());
         let Some(schema) = schema else {
             // The object was dropped after the record was written.
             entered.send(Ok(()));
@@ -224,11 +225,8 @@ impl Engine {
         let bad = |row: usize, reason: String| EngineError::BadRow { object: name.clone(), row, reason };
         let mut kept = Vec::with_capacity(rows.len());
         for batch in rows {
-            let batch = RecordBatch::try_new(
-                super::source_rows::relaxed(&schema),
-                batch.columns().to_vec(),
-            )
-            .map_err(|error| bad(0, error.to_string()))?;
+            let batch = RecordBatch::try_new(super::source_rows::relaxed(&schema), batch.columns().to_vec())
+                .map_err(|error| bad(0, error.to_string()))?;
             let made = push.rows.pushed(batch.clone())?;
             if made.num_rows() != batch.num_rows() {
                 return Err(bad(0, "a NOT NULL column is NULL, a text is too long, or a computed column fails".into()));
@@ -333,7 +331,8 @@ fn text_of(rows: &RecordBatch, columns: &[usize], row: usize) -> String {
     let texts: Vec<String> = columns
         .iter()
         .map(|&column| {
-            ArrayFormatter::try_new(rows.column(column), &options).map_or_else(|_| "?".into(), |f| f.value(row).to_string())
+            ArrayFormatter::try_new(rows.column(column), &options)
+                .map_or_else(|_| "?".into(), |f| f.value(row).to_string())
         })
         .collect();
     format!("({})", texts.join(", "))

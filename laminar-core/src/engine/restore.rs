@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::attach::pipeline_of;
 use super::outboxes::{FoundOutbox, Outboxes};
 use super::store::{ReactorDisk, Store, page_path};
-use super::attach::pipeline_of;
 use super::{EngineError, NewObject, frame_bytes, push_record};
 use crate::graph::ObjectSpec;
 use crate::ids::{Epoch, Incarnation, IslandId, ObjectId, ReactorId, ShardId};
@@ -106,10 +106,7 @@ pub struct RestoreOptions {
 ///
 /// # Errors
 /// What makes a start impossible; the message says what to do.
-pub fn restore(
-    options: &RestoreOptions,
-    mut disk: Box<dyn Disk + Send>,
-) -> std::result::Result<Restored, EngineError> {
+pub fn restore(options: &RestoreOptions, mut disk: Box<dyn Disk + Send>) -> std::result::Result<Restored, EngineError> {
     let recovery = RecoveryOptions { fresh_directory: options.fresh, publisher: options.publisher };
     let mut recovered = recover(disk.as_mut(), recovery, &mut verify)?;
     create_state_directory(disk.as_mut())?;

@@ -13,11 +13,11 @@ use super::outboxes::Outboxes;
 use super::stage::Stage;
 use crate::ids::{Lsn, ObjectId, ReactorId, ShardId};
 use crate::operator::Barrier;
+use laminar_storage::StorageError;
 use laminar_storage::arena::Arena;
 use laminar_storage::disk::{Completion, Disk};
 use laminar_storage::page_file::{Finish, PageFile, PageFileMark, WriteStep};
 use laminar_storage::wal::Wal;
-use laminar_storage::StorageError;
 
 /// Bytes of images written in one turn.
 const WRITE_BUDGET: usize = 1 << 20;
@@ -117,7 +117,10 @@ impl Store {
         }
         let part = self.job.take().map(|job| {
             let marks = job.marks.iter().map(|mark| (mark.shard, mark.encode().to_vec())).collect();
-            (job.barrier, StoredPart { reactor: self.reactor, wal: job.entered, marks, outboxes: self.outboxes.marks() })
+            (
+                job.barrier,
+                StoredPart { reactor: self.reactor, wal: job.entered, marks, outboxes: self.outboxes.marks() },
+            )
         });
         Ok((true, part))
     }

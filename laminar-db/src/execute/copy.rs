@@ -28,8 +28,7 @@ pub fn copy_in(
     let Some(schema) = session.inner.catalog().by_id(target).map(|e| e.schema().columns.clone()) else {
         return Err(DbError::new("LDB-4054", "42P01", "the target of the COPY no longer exists"));
     };
-    let given: SchemaRef =
-        Arc::new(Schema::new(columns.iter().map(|i| schema.field(*i).clone()).collect::<Vec<_>>()));
+    let given: SchemaRef = Arc::new(Schema::new(columns.iter().map(|i| schema.field(*i).clone()).collect::<Vec<_>>()));
     let (inner, columns) = (session.inner.clone(), columns.to_vec());
     let commit = move |rows: RecordBatch| -> futures::future::BoxFuture<'static, Result<u64, DbError>> {
         Box::pin(async move {

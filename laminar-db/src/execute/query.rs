@@ -67,8 +67,7 @@ fn read_after(session: &Session) -> Option<laminar_core::ids::Epoch> {
 /// What a statement takes and gives.
 pub async fn describe(session: &mut Session, statement: &Statement) -> Result<Description, DbError> {
     let (catalog, statement, settings) = (session.inner.catalog(), statement.clone(), session.settings.clone());
-    let described =
-        session.inner.plan(move |planner| Ok(planner.describe(&statement, &catalog, &settings)?)).await?;
+    let described = session.inner.plan(move |planner| Ok(planner.describe(&statement, &catalog, &settings)?)).await?;
     Ok(Description { parameters: described.parameters, columns: described.columns })
 }
 

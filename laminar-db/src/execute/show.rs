@@ -93,7 +93,9 @@ fn pipeline_line(catalog: &Catalog, engine: &EngineStatus, pipeline: ObjectId) -
         (_, 0, 0) => "no row has arrived since it was created; rows from before are not seen".to_owned(),
         (_, rows, 0) => format!("{rows} rows have arrived, none late"),
         (_, rows, late) if late >= rows => {
-            format!("all {rows} rows were late: their windows had closed; raise the delay of WATERMARK or ALLOW LATENESS")
+            format!(
+                "all {rows} rows were late: their windows had closed; raise the delay of WATERMARK or ALLOW LATENESS"
+            )
         }
         (_, rows, late) => format!("{rows} rows have arrived, {late} dropped as late"),
     };
@@ -102,7 +104,8 @@ fn pipeline_line(catalog: &Catalog, engine: &EngineStatus, pipeline: ObjectId) -
 
 /// The split with the lowest watermark of those that count.
 fn holder(engine: &EngineStatus, sources: &[ObjectId]) -> Option<(ObjectId, String)> {
-    let counts = |s: &&SplitStatus| sources.contains(&s.object) && matches!(s.time, TimeState::NoRows | TimeState::Moving);
+    let counts =
+        |s: &&SplitStatus| sources.contains(&s.object) && matches!(s.time, TimeState::NoRows | TimeState::Moving);
     let all = engine.reactors.iter().flat_map(|r| &r.splits).filter(counts);
     all.min_by_key(|s| s.watermark.unwrap_or(EventTime::MIN)).map(|s| (s.object, s.split.clone()))
 }
@@ -159,7 +162,9 @@ fn time_text(time: EventTime) -> String {
         EventTime::MAX => "infinity".to_owned(),
         EventTime(micros) => {
             let array = arrow::array::TimestampMicrosecondArray::from(vec![micros]);
-            arrow::util::display::array_value_to_string(&array, 0).unwrap_or_else(|_| micros.to_string()).replace('T', " ")
+            arrow::util::display::array_value_to_string(&array, 0)
+                .unwrap_or_else(|_| micros.to_string())
+                .replace('T', " ")
         }
     }
 }

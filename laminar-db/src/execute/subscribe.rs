@@ -57,7 +57,8 @@ fn keeps_rows(spec: &ObjectSpec) -> bool {
 }
 
 fn psql_notice() -> Notice {
-    let mut notice = Notice::new("the rows of a subscription never end; clients that print a result when it ends show nothing");
+    let mut notice =
+        Notice::new("the rows of a subscription never end; clients that print a result when it ends show nothing");
     notice.hint = Some("in psql: COPY (SUBSCRIBE …) TO STDOUT".to_owned());
     notice
 }
@@ -75,5 +76,12 @@ fn selection(object: &StreamSchema, plan: &SubscribePlan) -> Result<Selection, C
         project.push(compiler.compile(expr, &input)?);
     }
     let progress = if plan.progress { Progress::EachEpoch } else { Progress::Silent };
-    Ok(Selection { input, columns: plan.columns.clone(), filter, project, progress, schema: Arc::new(Schema::new(fields)) })
+    Ok(Selection {
+        input,
+        columns: plan.columns.clone(),
+        filter,
+        project,
+        progress,
+        schema: Arc::new(Schema::new(fields)),
+    })
 }

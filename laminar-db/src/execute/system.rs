@@ -24,7 +24,9 @@ pub async fn run(session: &Session, statement: &Statement, params: &[Param]) -> 
         .map(|p| match p {
             Param::Null => None,
             Param::Text(text) => Some(text.clone()),
-            Param::Value(value, data_type) => literal_to_scalar(value, data_type).ok().filter(|v| !v.is_null()).map(|v| v.to_string()),
+            Param::Value(value, data_type) => {
+                literal_to_scalar(value, data_type).ok().filter(|v| !v.is_null()).map(|v| v.to_string())
+            }
         })
         .collect();
     let query = query.bind(&values)?;

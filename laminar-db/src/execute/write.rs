@@ -41,7 +41,8 @@ pub async fn insert(
 /// A push source keeps nothing: rows that no query reads are gone, and the user is told.
 fn unread(session: &Session, target: ObjectId) -> Vec<Notice> {
     let catalog = session.inner.catalog();
-    let is_source = |e: &laminar_sql::catalog::CatalogEntry| matches!(e.spec, laminar_core::graph::ObjectSpec::Source(_));
+    let is_source =
+        |e: &laminar_sql::catalog::CatalogEntry| matches!(e.spec, laminar_core::graph::ObjectSpec::Source(_));
     catalog.by_id(target).filter(|e| is_source(e)).map_or_else(Vec::new, |entry| {
         let mut notice = Notice::new(format!("no query reads \"{}\": the rows are counted and not kept", entry.name()));
         notice.hint = Some("create a materialized view over it first".to_owned());

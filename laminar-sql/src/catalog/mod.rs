@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use entry::{CatalogEntry, CatalogRecord, FORMAT_VERSION};
+pub(crate) use laminar_core::connector::options::nearest;
 use laminar_core::graph::ObjectSpec;
 use laminar_core::ids::ObjectId;
-pub(crate) use laminar_core::connector::options::nearest;
 pub use system::SystemRelation;
 
 use crate::error::{Kind, SqlError};
@@ -60,8 +60,7 @@ impl Catalog {
     #[must_use]
     pub fn with_system(&self, relations: impl IntoIterator<Item = SystemRelation>) -> Self {
         let mut inner = (*self.inner).clone();
-        inner.system =
-            relations.into_iter().map(|r| (r.name.clone(), Arc::new(r))).collect();
+        inner.system = relations.into_iter().map(|r| (r.name.clone(), Arc::new(r))).collect();
         Self { inner: Arc::new(inner) }
     }
 

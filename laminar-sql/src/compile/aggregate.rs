@@ -112,7 +112,11 @@ impl Compiler<'_> {
         let grouped = aggregate.group_expr.iter().any(|e| edge_of(&flow, input, e).is_some());
         let inside = flow.window_inside(input, &aggregate.group_expr)
             || aggregate.aggr_expr.iter().any(|e| flow.reads_window(input, e));
-        if flow.window.is_some() && (!grouped || inside) { flow.force(&mut self.builder, self.request.lateness) } else { flow }
+        if flow.window.is_some() && (!grouped || inside) {
+            flow.force(&mut self.builder, self.request.lateness)
+        } else {
+            flow
+        }
     }
 
     fn slot_of_column(&self, flow: &Flow, slots: &mut Slots, column: usize) -> usize {
@@ -142,7 +146,10 @@ impl Compiler<'_> {
             ));
         }
         if !matches!(params.null_treatment, None | Some(NullTreatment::RespectNulls)) {
-            return Err(SqlError::unsupported("IGNORE NULLS in a continuous query", "use FILTER (WHERE x IS NOT NULL)"));
+            return Err(SqlError::unsupported(
+                "IGNORE NULLS in a continuous query",
+                "use FILTER (WHERE x IS NOT NULL)",
+            ));
         }
         let converter = Converter { schema: input, resolve: flow };
         let ordered = matches!(function, AggregateFunction::First | AggregateFunction::Last);
@@ -151,16 +158,28 @@ impl Compiler<'_> {
             [] => None,
             [Sort { expr, asc, nulls_first: _ }] if ordered => {
                 if !asc {
-                    function = if function == AggregateFunction::First { AggregateFunction::Last } else { AggregateFunction::First };
+                    function = if function == AggregateFunction::First {
+                        AggregateFunction::Last
+                    } else {
+                        AggregateFunction::First
+                    };
                 }
                 let sort = converter.scalar(expr)?;
                 let (data_type, nullable) = type_of(expr, input)?;
                 Some(slots.take(sort, "order", data_type, nullable))
             }
             _ if ordered => {
-                return Err(SqlError::unsupported(format!("{name} with more than one ORDER BY expression"), "order by one expression"));
+                return Err(SqlError::unsupported(
+                    format!("{name} with more than one ORDER BY expression"),
+                    "order by one expression",
+                ));
             }
-            _ => return Err(SqlError::unsupported(format!("ORDER BY inside {name}"), "its result does not depend on the order: leave it out")),
+            _ => {
+                return Err(SqlError::unsupported(
+                    format!("ORDER BY inside {name}"),
+                    "its result does not depend on the order: leave it out",
+                ));
+            }
         };
         let argument = match params.args.as_slice() {
             [Expr::Literal(value, _)] if function == AggregateFunction::Count && !value.is_null() => None,
@@ -170,7 +189,10 @@ impl Compiler<'_> {
                 Some(slots.take(converter.scalar(arg)?, &format!("{name}_argument"), data_type, nullable))
             }
             args => {
-                return Err(SqlError::unsupported(format!("{name} of {} arguments in a continuous query", args.len()), "give one argument"));
+                return Err(SqlError::unsupported(
+                    format!("{name} of {} arguments in a continuous query", args.len()),
+                    "give one argument",
+                ));
             }
         };
         let filter = match &params.filter {
@@ -198,7 +220,9 @@ impl Compiler<'_> {
                 let by = self.builder.facts[node].updated_by.clone().unwrap_or_else(|| "its input".into());
                 return Err(SqlError::unsupported(
                     format!("{}() over rows that change", w.function.name()),
-                    format!("{by} updates its rows; count, sum and avg can take rows back, or use EMIT ON WINDOW CLOSE there"),
+                    format!(
+                        "{by} updates its rows; count, sum and avg can take rows back, or use EMIT ON WINDOW CLOSE there"
+                    ),
                 ));
             }
         }
@@ -222,19 +246,23 @@ impl Compiler<'_> {
             bounds.iter().map(|b| all_keys.iter().copied().chain([*b]).collect()).collect()
         };
         let mode = if emit == EmitMode::OnWindowClose { ChangeMode::Append } else { ChangeMode::Changelog };
-        let updated_by = (mode == ChangeMode::Changelog).then(|| format!("the aggregate (node {})", self.builder.nodes.len()));
+        let updated_by =
+            (mode == ChangeMode::Changelog).then(|| format!("the aggregate (node {})", self.builder.nodes.len()));
         let facts = Facts { keys: candidates, partition: Some(all_keys), updated_by };
         let output = StreamSchema { columns: schema(fields), mode, key: None, time };
         let has_filter = wanted.iter().any(|w| w.filter.is_some());
         let has_order = wanted.iter().any(|w| w.order.is_some());
         if window.is_none() && !keys.is_empty() {
-            self.builder.notices.push("state: unbounded: each group is kept for ever; group by a window to bound it".into());
+            self.builder
+                .notices
+                .push("state: unbounded: each group is kept for ever; group by a window to bound it".into());
         }
         let aggregates = wanted.into_iter().map(spec).collect();
         let lateness = if window.is_some() { self.request.lateness } else { 0 };
         let operator = OperatorSpec::Aggregate { keys, window, aggregates, emit, lateness };
         let node = self.builder.push(operator, vec![node], output, facts);
-        let mut claims = vec![ClauseId::GroupBy, ClauseId::Aggregate, ClauseId::Distinct, ClauseId::Union, ClauseId::Emit];
+        let mut claims =
+            vec![ClauseId::GroupBy, ClauseId::Aggregate, ClauseId::Distinct, ClauseId::Union, ClauseId::Emit];
         if window.is_some() {
             claims.extend([ClauseId::Window, ClauseId::Lateness]);
         }

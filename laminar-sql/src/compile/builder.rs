@@ -131,10 +131,8 @@ struct Moved {
 
 impl Moved {
     fn new(exprs: &[ScalarExpr]) -> Self {
-        let from = exprs
-            .iter()
-            .map(|e| if let ScalarExpr::Column { index, .. } = e { Some(*index) } else { None })
-            .collect();
+        let from =
+            exprs.iter().map(|e| if let ScalarExpr::Column { index, .. } = e { Some(*index) } else { None }).collect();
         Self { from }
     }
 

@@ -70,16 +70,16 @@ impl Flow {
 
     /// Whether an expression reads a bound of the pending window.
     pub fn reads_window(&self, schema: &datafusion::common::DFSchema, expr: &Expr) -> bool {
-        expr.column_refs().into_iter().any(|c| {
-            schema.maybe_index_of_column(c).is_some_and(|i| matches!(self.columns[i], Computed::Window(_)))
-        })
+        expr.column_refs()
+            .into_iter()
+            .any(|c| schema.maybe_index_of_column(c).is_some_and(|i| matches!(self.columns[i], Computed::Window(_))))
     }
 
     /// Whether a column is more than a copy.
     pub fn computes(&self) -> bool {
-        self.columns
-            .iter()
-            .any(|c| !matches!(c, Computed::Window(_) | Computed::Expr(ScalarExpr::Column { .. } | ScalarExpr::Literal { .. })))
+        self.columns.iter().any(|c| {
+            !matches!(c, Computed::Window(_) | Computed::Expr(ScalarExpr::Column { .. } | ScalarExpr::Literal { .. }))
+        })
     }
 
     /// Assigns the pending window row by row.

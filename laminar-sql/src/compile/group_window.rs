@@ -69,7 +69,9 @@ fn bin_size(length: &ScalarValue) -> Option<i64> {
 
 fn trunc_size(unit: &ScalarValue) -> Option<(i64, i64)> {
     match unit {
-        ScalarValue::Utf8(Some(unit)) | ScalarValue::Utf8View(Some(unit)) | ScalarValue::LargeUtf8(Some(unit)) => unit_size(unit),
+        ScalarValue::Utf8(Some(unit)) | ScalarValue::Utf8View(Some(unit)) | ScalarValue::LargeUtf8(Some(unit)) => {
+            unit_size(unit)
+        }
         _ => None,
     }
 }

@@ -78,11 +78,22 @@ impl Compiler<'_> {
                 None => Err(SqlError::internal(format!("an unknown node {}", node.name()))),
             },
             LogicalPlan::Distinct(_) => Err(SqlError::unsupported("DISTINCT ON in a continuous query", "")),
-            LogicalPlan::Window(_) => Err(SqlError::unsupported("OVER in a continuous query", "group by a window instead")),
-            LogicalPlan::Sort(_) => Err(SqlError::unsupported("ORDER BY in a continuous query", "put it into the SELECT that reads the view")),
-            LogicalPlan::Limit(_) => Err(SqlError::unsupported("LIMIT in a continuous query", "put it into the SELECT that reads the view")),
-            LogicalPlan::Join(_) => Err(SqlError::unsupported("JOIN in a continuous query", "joins of streams come next")),
-            LogicalPlan::Subquery(_) => Err(SqlError::unsupported("a subquery in an expression of a continuous query", "")),
+            LogicalPlan::Window(_) => {
+                Err(SqlError::unsupported("OVER in a continuous query", "group by a window instead"))
+            }
+            LogicalPlan::Sort(_) => Err(SqlError::unsupported(
+                "ORDER BY in a continuous query",
+                "put it into the SELECT that reads the view",
+            )),
+            LogicalPlan::Limit(_) => {
+                Err(SqlError::unsupported("LIMIT in a continuous query", "put it into the SELECT that reads the view"))
+            }
+            LogicalPlan::Join(_) => {
+                Err(SqlError::unsupported("JOIN in a continuous query", "joins of streams come next"))
+            }
+            LogicalPlan::Subquery(_) => {
+                Err(SqlError::unsupported("a subquery in an expression of a continuous query", ""))
+            }
             LogicalPlan::Unnest(_) => Err(SqlError::unsupported("UNNEST in a continuous query", "")),
             LogicalPlan::RecursiveQuery(_) => Err(SqlError::unsupported("WITH RECURSIVE in a continuous query", "")),
             LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => {
@@ -105,14 +116,16 @@ impl Compiler<'_> {
             return Err(SqlError::internal("a scan of something that is no relation"));
         };
         let Some(entry) = &relation.entry else {
-            return Err(SqlError::unsupported(format!("\"{}\" in a continuous query", scan.table_name), "it can be read with SELECT"));
+            return Err(SqlError::unsupported(
+                format!("\"{}\" in a continuous query", scan.table_name),
+                "it can be read with SELECT",
+            ));
         };
         if !scan.filters.is_empty() || scan.fetch.is_some() {
             return Err(SqlError::internal("a filter or limit below a watermark"));
         }
         let whole = entry.schema();
-        let wanted: Vec<usize> =
-            scan.projection.clone().unwrap_or_else(|| (0..whole.columns.fields().len()).collect());
+        let wanted: Vec<usize> = scan.projection.clone().unwrap_or_else(|| (0..whole.columns.fields().len()).collect());
         // A batch without columns has no length, so one column always flows.
         let columns = if wanted.is_empty() { vec![narrowest(whole)] } else { wanted.clone() };
         let at = |c: &usize| columns.iter().position(|x| x == c);
@@ -123,8 +136,8 @@ impl Compiler<'_> {
             time: whole.time.iter().filter_map(at).collect(),
         };
         let keys = whole.key.iter().filter_map(|k| k.iter().map(at).collect()).collect();
-        let updated_by =
-            (whole.mode == ChangeMode::Changelog).then(|| format!("{} {}", crate::catalog::kind_of(&entry.spec).words(), entry.name()));
+        let updated_by = (whole.mode == ChangeMode::Changelog)
+            .then(|| format!("{} {}", crate::catalog::kind_of(&entry.spec).words(), entry.name()));
         let object = entry.id();
         let operator = match entry.spec {
             ObjectSpec::Source(_) => OperatorSpec::Source { object, columns },
@@ -302,7 +315,9 @@ fn window_kind(window: &WindowNode) -> WindowKind {
 
 fn no_attribute(name: &str, computed: &Computed, none_at_all: bool) -> SqlError {
     let message = match computed {
-        Computed::Expr(ScalarExpr::Column { .. }) => format!("column \"{name}\" is not a time attribute, so no window can be cut over it"),
+        Computed::Expr(ScalarExpr::Column { .. }) => {
+            format!("column \"{name}\" is not a time attribute, so no window can be cut over it")
+        }
         Computed::Expr(e) => format!("\"{name}\" is computed ({e}), so it is no longer a time attribute"),
         Computed::Window(_) => format!("\"{name}\" is a window bound of the same query level"),
     };

@@ -9,11 +9,11 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::physical_expr_common::datum::apply;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -85,7 +85,11 @@ pub(crate) fn checked_arithmetic(plan: LogicalPlan) -> Result<LogicalPlan> {
             })?;
             let changed = replaced.transformed;
             let expr = saved.restore(replaced.data);
-            Ok(if changed { Transformed::yes(expr) } else { Transformed::new(expr, false, TreeNodeRecursion::Continue) })
+            Ok(if changed {
+                Transformed::yes(expr)
+            } else {
+                Transformed::new(expr, false, TreeNodeRecursion::Continue)
+            })
         })
     })?;
     Ok(plan.data)

@@ -52,9 +52,9 @@ pub(super) fn statement(piece: Piece) -> Result<StatementKind, SqlError> {
     let c = &mut cursor;
     match word.as_str() {
         "SELECT" | "WITH" | "VALUES" | "TABLE" | "FROM" => return query(c),
-        "CREATE" | "DROP" | "INSERT" | "COPY" | "SUBSCRIBE" | "TAIL" | "SHOW" | "LIST" | "DESCRIBE" | "DESC" | "EXPLAIN"
-        | "BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT" | "SET" | "RESET" | "DISCARD" | "DEALLOCATE"
-        | "CHECKPOINT" | "FLUSH" | "WAIT" | "ADVANCE" | "PAUSE" | "RESUME" => {}
+        "CREATE" | "DROP" | "INSERT" | "COPY" | "SUBSCRIBE" | "TAIL" | "SHOW" | "LIST" | "DESCRIBE" | "DESC"
+        | "EXPLAIN" | "BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT" | "SET" | "RESET" | "DISCARD"
+        | "DEALLOCATE" | "CHECKPOINT" | "FLUSH" | "WAIT" | "ADVANCE" | "PAUSE" | "RESUME" => {}
         _ => return Err(c.unexpected("a statement")),
     }
     c.next();
@@ -128,12 +128,8 @@ fn begin(cursor: &mut Cursor) -> Result<StatementKind, SqlError> {
 fn modes(cursor: &mut Cursor) -> Result<(), SqlError> {
     loop {
         if cursor.accept(&["ISOLATION", "LEVEL"]) {
-            let known = [
-                &["READ", "UNCOMMITTED"][..],
-                &["READ", "COMMITTED"],
-                &["REPEATABLE", "READ"],
-                &["SERIALIZABLE"],
-            ];
+            let known =
+                [&["READ", "UNCOMMITTED"][..], &["READ", "COMMITTED"], &["REPEATABLE", "READ"], &["SERIALIZABLE"]];
             let at = cursor.here();
             let Some(level) = known.into_iter().find(|words| cursor.accept(words)) else {
                 return Err(cursor.unexpected("an isolation level"));

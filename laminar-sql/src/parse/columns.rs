@@ -48,8 +48,7 @@ impl Columns {
             }
             return Ok(());
         }
-        for (words, name) in
-            [(&["UNIQUE"][..], "UNIQUE"), (&["CHECK"], "CHECK"), (&["FOREIGN", "KEY"], "FOREIGN KEY")]
+        for (words, name) in [(&["UNIQUE"][..], "UNIQUE"), (&["CHECK"], "CHECK"), (&["FOREIGN", "KEY"], "FOREIGN KEY")]
         {
             if cursor.looking_at(words) && cursor.peek_at(words.len()) == Token::LParen {
                 return Err(SqlError::unsupported(name, "remove the constraint").at(at));
@@ -68,8 +67,11 @@ impl Columns {
         if cursor.accept(&["IDLE", "AFTER"]) {
             idle_after = Some(Box::new(cursor.expr()?));
             if cursor.looking_at(&["CLOSE"]) {
-                return Err(SqlError::unsupported("IDLE AFTER … CLOSE", "leave CLOSE out: an idle split no longer holds time back")
-                    .at(cursor.here()));
+                return Err(SqlError::unsupported(
+                    "IDLE AFTER … CLOSE",
+                    "leave CLOSE out: an idle split no longer holds time back",
+                )
+                .at(cursor.here()));
             }
         }
         self.watermark = Some(WatermarkClause { column, expr, delay: None, idle_after, at });
@@ -85,9 +87,7 @@ impl Columns {
             self.columns.push(column);
             return Ok(());
         }
-        column.data_type = Some(
-            cursor.parser().parse_data_type().map_err(|e| super::from_parser(&e).at(at))?,
-        );
+        column.data_type = Some(cursor.parser().parse_data_type().map_err(|e| super::from_parser(&e).at(at))?);
         loop {
             let at = cursor.here();
             if cursor.accept(&["NOT", "NULL"]) {
@@ -107,13 +107,8 @@ impl Columns {
                 cursor.accept(&["VIRTUAL"]);
             } else if cursor.accept(&["LATENESS"]) {
                 let delay = Some(Box::new(cursor.expr()?));
-                self.watermark = Some(WatermarkClause {
-                    column: column.name.clone(),
-                    expr: None,
-                    delay,
-                    idle_after: None,
-                    at,
-                });
+                self.watermark =
+                    Some(WatermarkClause { column: column.name.clone(), expr: None, delay, idle_after: None, at });
             } else if let Some(word) =
                 cursor.word().filter(|w| ["DEFAULT", "UNIQUE", "REFERENCES", "CHECK", "COLLATE"].contains(&w.as_str()))
             {

@@ -5,7 +5,8 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use super::columns::{self, Columns};
 use super::cursor::Cursor;
 use super::statement::{
-    CreateQuery, CreateSink, CreateSource, CreateTable, Drop, Existing, FormatClause, Given, RelationKind, SinkInput, StatementKind,
+    CreateQuery, CreateSink, CreateSource, CreateTable, Drop, Existing, FormatClause, Given, RelationKind, SinkInput,
+    StatementKind,
 };
 use super::{emit, options};
 use crate::error::{Kind, SqlError};
@@ -19,7 +20,8 @@ pub(super) fn create(cursor: &mut Cursor) -> Result<StatementKind, SqlError> {
             return Err(SqlError::unsupported(format!("CREATE {word}"), "leave the word out").at(at));
         }
     }
-    if cursor.accept(&["SOURCE"]) || cursor.looking_at(&["EXTERNAL", "TABLE"]) && cursor.accept(&["EXTERNAL", "TABLE"]) {
+    if cursor.accept(&["SOURCE"]) || cursor.looking_at(&["EXTERNAL", "TABLE"]) && cursor.accept(&["EXTERNAL", "TABLE"])
+    {
         return source_or_table(cursor, replace, RelationKind::Source);
     }
     if cursor.accept(&["TABLE"]) {
@@ -58,7 +60,9 @@ fn existing(cursor: &mut Cursor, replace: bool) -> Result<Existing, SqlError> {
     let at = cursor.here();
     if cursor.accept(&["IF", "NOT", "EXISTS"]) {
         if replace {
-            return Err(SqlError::new(Kind::Syntax, "syntax error: OR REPLACE and IF NOT EXISTS exclude each other").at(at));
+            return Err(
+                SqlError::new(Kind::Syntax, "syntax error: OR REPLACE and IF NOT EXISTS exclude each other").at(at)
+            );
         }
         return Ok(Existing::Keep);
     }
@@ -98,7 +102,8 @@ fn source_or_table(cursor: &mut Cursor, replace: bool, kind: RelationKind) -> Re
     let at = cursor.here();
     let name = cursor.object()?;
     if cursor.looking_at(&["AS"]) {
-        return Err(SqlError::unsupported("CREATE TABLE … AS", "CREATE MATERIALIZED VIEW … AS keeps a query's result").at(cursor.here()));
+        return Err(SqlError::unsupported("CREATE TABLE … AS", "CREATE MATERIALIZED VIEW … AS keeps a query's result")
+            .at(cursor.here()));
     }
     let mut list = if cursor.peek() == Token::LParen { Columns::read(cursor)? } else { Columns::default() };
     columns::include(cursor, &mut list.columns)?;
@@ -109,7 +114,9 @@ fn source_or_table(cursor: &mut Cursor, replace: bool, kind: RelationKind) -> Re
     connection.options.extend(more.options);
     connection.format = connection.format.or(more.format);
     if cursor.looking_at(&["ON", "ERROR"]) {
-        return Err(SqlError::unsupported("ON ERROR", "records that do not decode are skipped and counted").at(cursor.here()));
+        return Err(
+            SqlError::unsupported("ON ERROR", "records that do not decode are skipped and counted").at(cursor.here())
+        );
     }
     cursor.finish()?;
     let Columns { columns, primary_key, watermark } = list;
@@ -121,7 +128,15 @@ fn source_or_table(cursor: &mut Cursor, replace: bool, kind: RelationKind) -> Re
                 .hint("a table with connector = '…' is a source; CREATE SOURCE without a connector is a push source")
                 .at(given.at));
         }
-        return Ok(StatementKind::CreateTable(CreateTable { name, existing, columns, primary_key, options, watermark, at }));
+        return Ok(StatementKind::CreateTable(CreateTable {
+            name,
+            existing,
+            columns,
+            primary_key,
+            options,
+            watermark,
+            at,
+        }));
     }
     Ok(StatementKind::CreateSource(CreateSource {
         name,

@@ -19,8 +19,7 @@ pub(super) struct Cursor {
 impl Cursor {
     pub fn new(tokens: Vec<TokenWithSpan>) -> Self {
         let end = tokens.last().map_or(Location { line: 1, column: 1 }, |t| t.span.end.into());
-        let parser =
-            Parser::new(&DIALECT).with_recursion_limit(MAX_NESTING).with_tokens_with_locations(tokens);
+        let parser = Parser::new(&DIALECT).with_recursion_limit(MAX_NESTING).with_tokens_with_locations(tokens);
         Self { parser, end }
     }
 
@@ -129,10 +128,7 @@ impl Cursor {
     }
 
     /// `( a, b, c )`.
-    pub fn parenthesised<T>(
-        &mut self,
-        item: impl FnMut(&mut Self) -> Result<T, SqlError>,
-    ) -> Result<Vec<T>, SqlError> {
+    pub fn parenthesised<T>(&mut self, item: impl FnMut(&mut Self) -> Result<T, SqlError>) -> Result<Vec<T>, SqlError> {
         self.expect_token(&Token::LParen)?;
         let all = self.comma_separated(item)?;
         self.expect_token(&Token::RParen)?;

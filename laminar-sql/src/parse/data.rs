@@ -99,7 +99,8 @@ pub(super) fn copy(cursor: &mut Cursor) -> Result<StatementKind, SqlError> {
     }
     cursor.expect(&["FROM"])?;
     if !cursor.accept(&["STDIN"]) {
-        return Err(SqlError::unsupported("COPY FROM a file or program", "use COPY … FROM STDIN (\\copy in psql)").at(cursor.here()));
+        return Err(SqlError::unsupported("COPY FROM a file or program", "use COPY … FROM STDIN (\\copy in psql)")
+            .at(cursor.here()));
     }
     let format = copy_format(cursor)?;
     cursor.finish()?;
@@ -145,7 +146,13 @@ fn copy_format(cursor: &mut Cursor) -> Result<CopyFormat, SqlError> {
                     return Err(SqlError::unsupported(format!("encoding {name}"), "send UTF8").at(at));
                 }
             }
-            other => return Err(SqlError::unsupported(format!("COPY option {other}"), "FORMAT, HEADER, DELIMITER, NULL, QUOTE and ESCAPE exist").at(at)),
+            other => {
+                return Err(SqlError::unsupported(
+                    format!("COPY option {other}"),
+                    "FORMAT, HEADER, DELIMITER, NULL, QUOTE and ESCAPE exist",
+                )
+                .at(at));
+            }
         }
         if listed && !cursor.accept_token(&Token::Comma) {
             break;

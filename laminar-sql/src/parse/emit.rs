@@ -94,8 +94,7 @@ fn refuse_by_name(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
         (&["WINDOW", "SESSION"], "WINDOW SESSION (…)", "use TUMBLE or HOP"),
         (&["MATCH_RECOGNIZE"], "MATCH_RECOGNIZE", ""),
     ];
-    let significant: Vec<&TokenWithSpan> =
-        tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
+    let significant: Vec<&TokenWithSpan> = tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
     for (i, token) in significant.iter().enumerate() {
         for (words, name, hint) in NAMED {
             let here = words

@@ -109,6 +109,15 @@ pub(super) fn value(cursor: &mut Cursor) -> Result<String, SqlError> {
 fn is_unit(word: &str) -> bool {
     matches!(
         word,
-        "MILLISECOND" | "MILLISECONDS" | "SECOND" | "SECONDS" | "MINUTE" | "MINUTES" | "HOUR" | "HOURS" | "DAY" | "DAYS"
+        "MILLISECOND"
+            | "MILLISECONDS"
+            | "SECOND"
+            | "SECONDS"
+            | "MINUTE"
+            | "MINUTES"
+            | "HOUR"
+            | "HOURS"
+            | "DAY"
+            | "DAYS"
     )
 }

@@ -82,7 +82,9 @@ pub(super) fn explain(cursor: &mut Cursor, piece: &Piece) -> Result<StatementKin
         return Ok(StatementKind::Explain(Explain::Watermark(object, at)));
     }
     if cursor.looking_at(&["ANALYZE"]) {
-        return Err(SqlError::unsupported("EXPLAIN ANALYZE", "the metrics laminar_operator_* count rows per operator").at(at));
+        return Err(
+            SqlError::unsupported("EXPLAIN ANALYZE", "the metrics laminar_operator_* count rows per operator").at(at)
+        );
     }
     let mut format = ExplainFormat::Text;
     if cursor.peek() == Token::LParen && super::cursor::is_word(&cursor.peek_at(1), "FORMAT") {
@@ -104,12 +106,8 @@ pub(super) fn explain(cursor: &mut Cursor, piece: &Piece) -> Result<StatementKin
         let name = cursor.object()?;
         return Ok(StatementKind::Explain(Explain::Object(name, format, start)));
     }
-    let tokens: Vec<_> = piece
-        .tokens
-        .iter()
-        .skip_while(|t| super::Location::from(t.span.start) != start)
-        .cloned()
-        .collect();
+    let tokens: Vec<_> =
+        piece.tokens.iter().skip_while(|t| super::Location::from(t.span.start) != start).cloned().collect();
     if tokens.is_empty() {
         return Err(cursor.unexpected("a statement or an object"));
     }

@@ -132,10 +132,7 @@ fn close(current: &mut Vec<TokenWithSpan>, map: &LineMap<'_>, pieces: &mut Vec<P
 }
 
 fn is_comment(token: &Token) -> bool {
-    matches!(
-        token,
-        Token::Whitespace(Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_))
-    )
+    matches!(token, Token::Whitespace(Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_)))
 }
 
 fn check_nesting(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {

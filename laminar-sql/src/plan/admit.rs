@@ -4,10 +4,10 @@
 //! through without `..`: a new field of the parser does not compile until someone decides about it.
 
 use datafusion::sql::sqlparser::ast::{
-    Cte, Distinct, ExcludeSelectItem, ExprWithAlias, Fetch, GroupByExpr, Join, JoinConstraint, JoinOperator, LimitClause, Offset,
-    OrderBy, OrderByExpr, OrderByKind, OrderByOptions, Parens, Query, Select, SelectFlavor, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Spanned, TableAlias, TableFactor, TableFunctionArgs,
-    TableWithJoins, Values, WildcardAdditionalOptions, With,
+    Cte, Distinct, ExcludeSelectItem, ExprWithAlias, Fetch, GroupByExpr, Join, JoinConstraint, JoinOperator,
+    LimitClause, Offset, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, Parens, Query, Select, SelectFlavor,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Spanned, TableAlias, TableFactor,
+    TableFunctionArgs, TableWithJoins, Values, WildcardAdditionalOptions, With,
 };
 
 use super::admit_expr::{expr, function_arg};
@@ -61,7 +61,11 @@ pub(super) fn query(a: &mut Admission, node: &Query) -> Result<(), SqlError> {
     }
     set_expr(a, body)?;
     if let Some(order) = order_by {
-        a.once_only("ORDER BY in a continuous query", "views have no order: put ORDER BY into the SELECT that reads the view", place(order))?;
+        a.once_only(
+            "ORDER BY in a continuous query",
+            "views have no order: put ORDER BY into the SELECT that reads the view",
+            place(order),
+        )?;
         let OrderBy { kind, interpolate } = order;
         refuse(interpolate.is_some(), "INTERPOLATE", at)?;
         match kind {
@@ -130,8 +134,13 @@ fn set_expr(a: &mut Admission, node: &SetExpr) -> Result<(), SqlError> {
             let at = place(left.as_ref());
             match (op, set_quantifier) {
                 (SetOperator::Union, SetQuantifier::All) => a.clauses.meet(ClauseId::UnionAll, at),
-                (SetOperator::Union, SetQuantifier::None | SetQuantifier::Distinct) => a.clauses.meet(ClauseId::Union, at),
-                (SetOperator::Union, SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName) => {
+                (SetOperator::Union, SetQuantifier::None | SetQuantifier::Distinct) => {
+                    a.clauses.meet(ClauseId::Union, at)
+                }
+                (
+                    SetOperator::Union,
+                    SetQuantifier::ByName | SetQuantifier::AllByName | SetQuantifier::DistinctByName,
+                ) => {
                     refuse(true, "UNION BY NAME", at)?;
                 }
                 (SetOperator::Except | SetOperator::Minus, _) => {
@@ -211,7 +220,11 @@ fn select(a: &mut Admission, node: &Select) -> Result<(), SqlError> {
         None | Some(Distinct::All) => {}
         Some(Distinct::Distinct) => a.clauses.meet(ClauseId::Distinct, at),
         Some(Distinct::On(list)) => {
-            a.once_only("DISTINCT ON in a continuous query", "group by the columns and use first_value or last_value", at)?;
+            a.once_only(
+                "DISTINCT ON in a continuous query",
+                "group by the columns and use first_value or last_value",
+                at,
+            )?;
             for e in list {
                 expr(a, e)?;
             }
@@ -259,7 +272,9 @@ fn select_item(a: &mut Admission, item: &SelectItem) -> Result<(), SqlError> {
     match item {
         SelectItem::UnnamedExpr(e) => expr(a, e),
         SelectItem::ExprWithAlias { expr: e, alias: _ } => expr(a, e),
-        SelectItem::ExprWithAliases { expr: e, aliases: _ } => refuse(true, "several names for one expression", place(e)),
+        SelectItem::ExprWithAliases { expr: e, aliases: _ } => {
+            refuse(true, "several names for one expression", place(e))
+        }
         SelectItem::QualifiedWildcard(kind, options) => {
             if let SelectItemQualifiedWildcardKind::Expr(e) = kind {
                 refuse(true, "(expression).*", place(e))?;
@@ -271,8 +286,15 @@ fn select_item(a: &mut Admission, item: &SelectItem) -> Result<(), SqlError> {
 }
 
 fn wildcard(options: &WildcardAdditionalOptions, at: Location) -> Result<(), SqlError> {
-    let WildcardAdditionalOptions { wildcard_token: _, opt_ilike, opt_exclude, opt_except, opt_replace, opt_rename, opt_alias } =
-        options;
+    let WildcardAdditionalOptions {
+        wildcard_token: _,
+        opt_ilike,
+        opt_exclude,
+        opt_except,
+        opt_replace,
+        opt_rename,
+        opt_alias,
+    } = options;
     refuse(opt_ilike.is_some(), "* ILIKE", at)?;
     match opt_exclude {
         None | Some(ExcludeSelectItem::Single(_) | ExcludeSelectItem::Multiple(_)) => {}
@@ -329,7 +351,18 @@ fn table_alias(alias: &TableAlias) -> Result<(), SqlError> {
 fn table(a: &mut Admission, node: &TableFactor) -> Result<(), SqlError> {
     let at = place(node);
     match node {
-        TableFactor::Table { name: _, alias, args, with_hints, version, with_ordinality, partitions, json_path, sample, index_hints } => {
+        TableFactor::Table {
+            name: _,
+            alias,
+            args,
+            with_hints,
+            version,
+            with_ordinality,
+            partitions,
+            json_path,
+            sample,
+            index_hints,
+        } => {
             alias.iter().try_for_each(table_alias)?;
             a.clauses.meet(ClauseId::From, at);
             refuse(!with_hints.is_empty(), "a table hint", at)?;

@@ -1,8 +1,9 @@
 //! Gate 1 for expressions: the same walk over every kind of expression.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Array, CaseWhen, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
-    FunctionArguments, Interval, Subscript, TypedString, WindowSpec, WindowType,
+    AccessExpr, Array, CaseWhen, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Interval, Subscript, TypedString, WindowSpec,
+    WindowType,
 };
 
 use super::admit::{Admission, order_list, place, query};
@@ -31,7 +32,11 @@ pub(super) fn expr(a: &mut Admission, node: &Expr) -> Admitted {
     match node {
         Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_) => Ok(()),
         Expr::TypedString(TypedString { data_type: _, value: _, uses_odbc_syntax }) => {
-            if *uses_odbc_syntax { refuse("{ts '…'}", at) } else { Ok(()) }
+            if *uses_odbc_syntax {
+                refuse("{ts '…'}", at)
+            } else {
+                Ok(())
+            }
         }
         Expr::IsFalse(e)
         | Expr::IsNotFalse(e)
@@ -88,9 +93,9 @@ pub(super) fn expr(a: &mut Admission, node: &Expr) -> Admitted {
             expr(a, e)
         }
         Expr::AtTimeZone { timestamp, time_zone } => both(a, timestamp, time_zone),
-        Expr::Extract { field: _, syntax: _, expr: e } | Expr::Ceil { expr: e, field: _ } | Expr::Floor { expr: e, field: _ } => {
-            expr(a, e)
-        }
+        Expr::Extract { field: _, syntax: _, expr: e }
+        | Expr::Ceil { expr: e, field: _ }
+        | Expr::Floor { expr: e, field: _ } => expr(a, e),
         Expr::Position { expr: e, r#in } => both(a, e, r#in),
         Expr::Substring { expr: e, substring_from, substring_for, special: _, shorthand: _ } => {
             expr(a, e)?;
@@ -108,7 +113,8 @@ pub(super) fn expr(a: &mut Admission, node: &Expr) -> Admitted {
             many(a, overlay_for.as_deref())
         }
         Expr::Collate { expr: e, collation } => {
-            if collation.to_string().trim_matches('"').ends_with("default") || collation.to_string().ends_with("\"C\"") {
+            if collation.to_string().trim_matches('"').ends_with("default") || collation.to_string().ends_with("\"C\"")
+            {
                 return expr(a, e);
             }
             refuse("COLLATE", at)
@@ -125,7 +131,13 @@ pub(super) fn expr(a: &mut Admission, node: &Expr) -> Admitted {
             a.once_only("GROUPING SETS, CUBE and ROLLUP in a continuous query", "write one query per grouping", at)?;
             lists.iter().try_for_each(|list| many(a, list))
         }
-        Expr::Interval(Interval { value, leading_field: _, leading_precision, last_field, fractional_seconds_precision }) => {
+        Expr::Interval(Interval {
+            value,
+            leading_field: _,
+            leading_precision,
+            last_field,
+            fractional_seconds_precision,
+        }) => {
             if leading_precision.is_some() || last_field.is_some() || fractional_seconds_precision.is_some() {
                 return refuse("a precision or range of INTERVAL", at);
             }
@@ -182,7 +194,11 @@ fn function(a: &mut Admission, node: &Function, at: Location) -> Admitted {
         }
         FunctionArguments::List(FunctionArgumentList { duplicate_treatment, args, clauses }) => {
             if *duplicate_treatment == Some(DuplicateTreatment::Distinct) {
-                a.once_only("DISTINCT inside an aggregate of a continuous query", "count over a SELECT DISTINCT subquery", at)?;
+                a.once_only(
+                    "DISTINCT inside an aggregate of a continuous query",
+                    "count over a SELECT DISTINCT subquery",
+                    at,
+                )?;
             }
             args.iter().try_for_each(|arg| function_arg(a, arg))?;
             for clause in clauses {
@@ -245,6 +261,8 @@ pub(super) fn function_arg(a: &mut Admission, arg: &FunctionArg) -> Admitted {
         FunctionArgExpr::QualifiedWildcard(name) => {
             refuse("relation.* as an argument", name.0.first().map_or(Location { line: 0, column: 0 }, place))
         }
-        FunctionArgExpr::WildcardWithOptions(_) => refuse("* with options as an argument", Location { line: 0, column: 0 }),
+        FunctionArgExpr::WildcardWithOptions(_) => {
+            refuse("* with options as an argument", Location { line: 0, column: 0 })
+        }
     }
 }

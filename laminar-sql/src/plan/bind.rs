@@ -45,7 +45,10 @@ fn window_of(node: &LogicalPlan) -> DfResult<Option<Found>> {
                     Ok(None) => {}
                     Ok(Some(window)) if found.as_ref().is_none_or(|w| *w == window) => found = Some(window),
                     Ok(Some(_)) => {
-                        error = Some(SqlError::unsupported("two windows in one SELECT", "use one window, and a second query over its result"));
+                        error = Some(SqlError::unsupported(
+                            "two windows in one SELECT",
+                            "use one window, and a second query over its result",
+                        ));
                     }
                     Err(e) => error = Some(e),
                 }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion::sql::sqlparser::ast::{
-    Expr, Query, SetExpr, Value, ValueWithSpan, Values, VisitMut, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{Expr, Query, SetExpr, Value, ValueWithSpan, Values, VisitMut, VisitorMut};
 use futures::TryStreamExt;
 use laminar_core::graph::{ColumnSource, ObjectSpec};
 
@@ -114,7 +112,10 @@ impl Context<'_> {
                     refuse(&format!("a source fed by connector {connector}"), "a source without connector takes INSERT")
                 }
                 None if source.columns.iter().any(|c| matches!(c.from, ColumnSource::Computed(_))) => {
-                    Err(SqlError::unsupported("INSERT into a source with computed columns", "declare them as plain columns"))
+                    Err(SqlError::unsupported(
+                        "INSERT into a source with computed columns",
+                        "declare them as plain columns",
+                    ))
                 }
                 None => Ok(entry),
             },
@@ -136,9 +137,8 @@ impl Context<'_> {
                 return Err(SqlError::new(Kind::InvalidDefinition, message).at(insert.at));
             }
         };
-        let same_set = |names: &[String], other: &[String]| {
-            names.len() == other.len() && names.iter().all(|n| other.contains(n))
-        };
+        let same_set =
+            |names: &[String], other: &[String]| names.len() == other.len() && names.iter().all(|n| other.contains(n));
         if !insert.conflict_columns.is_empty() && !same_set(&insert.conflict_columns, &key) {
             let message = format!("ON CONFLICT must name the primary key ({})", key.join(", "));
             return Err(SqlError::new(Kind::InvalidDefinition, message).at(insert.at));
@@ -188,7 +188,8 @@ fn whole_rows(target: &CatalogEntry, columns: &[usize], given: &RecordBatch) -> 
             None => new_null_array(field.data_type(), given.num_rows()),
         };
         if !field.is_nullable() && column.null_count() > 0 {
-            let message = format!("null value in column \"{}\" of \"{}\", which is NOT NULL", field.name(), target.name());
+            let message =
+                format!("null value in column \"{}\" of \"{}\", which is NOT NULL", field.name(), target.name());
             return Err(SqlError::new(Kind::NotNull, message));
         }
         if let Some(limit) = limits.get(i).copied().flatten() {
@@ -224,7 +225,10 @@ fn check_length(column: &ArrayRef, limit: u32, name: &str) -> Result<(), SqlErro
     let too_long = texts.iter().flatten().find(|t| t.chars().count() > limit as usize);
     too_long.map_or(Ok(()), |text| {
         let length = text.chars().count();
-        Err(SqlError::new(Kind::TooLong, format!("value of {length} characters is too long for column \"{name}\" of type VARCHAR({limit})")))
+        Err(SqlError::new(
+            Kind::TooLong,
+            format!("value of {length} characters is too long for column \"{name}\" of type VARCHAR({limit})"),
+        ))
     })
 }
 
@@ -267,11 +271,13 @@ impl VisitorMut for Substitute<'_> {
             let value = match self.params.get(number - 1) {
                 Some(Param::Null) => Value::Null,
                 Some(Param::Text(text)) => Value::SingleQuotedString(text.clone()),
-                Some(Param::Value(literal, data_type)) => match crate::expression::literal_to_scalar(literal, data_type) {
-                    Ok(scalar) if scalar.is_null() => Value::Null,
-                    Ok(scalar) => Value::SingleQuotedString(scalar.to_string()),
-                    Err(_) => Value::Null,
-                },
+                Some(Param::Value(literal, data_type)) => {
+                    match crate::expression::literal_to_scalar(literal, data_type) {
+                        Ok(scalar) if scalar.is_null() => Value::Null,
+                        Ok(scalar) => Value::SingleQuotedString(scalar.to_string()),
+                        Err(_) => Value::Null,
+                    }
+                }
                 None => {
                     self.missing = Some(number);
                     Value::Null

@@ -12,7 +12,13 @@ pub(crate) fn micros(expr: &Expr) -> Result<i64, SqlError> {
     let at: Location = expr.span().start.into();
     let text = match expr {
         Expr::Nested(inner) => return micros(inner),
-        Expr::Interval(Interval { value, leading_field, leading_precision: None, last_field: None, fractional_seconds_precision: None }) => {
+        Expr::Interval(Interval {
+            value,
+            leading_field,
+            leading_precision: None,
+            last_field: None,
+            fractional_seconds_precision: None,
+        }) => {
             let number = constant(value)
                 .ok_or_else(|| SqlError::new(Kind::Syntax, format!("{expr} is not a constant interval")).at(at))?;
             match leading_field {
@@ -42,9 +48,8 @@ fn constant(expr: &Expr) -> Option<String> {
 
 /// Microseconds of `5 seconds`.
 pub(crate) fn text_micros(text: &str) -> Result<i64, SqlError> {
-    let wrong = || {
-        SqlError::new(Kind::InvalidText, format!("'{text}' is not an interval")).hint("write INTERVAL '5 seconds'")
-    };
+    let wrong =
+        || SqlError::new(Kind::InvalidText, format!("'{text}' is not an interval")).hint("write INTERVAL '5 seconds'");
     let config = IntervalParseConfig::new(IntervalUnit::Second);
     let parsed = parse_interval_month_day_nano_config(text, config).map_err(|_| wrong())?;
     if parsed.months != 0 {
@@ -64,7 +69,9 @@ pub(crate) fn text_micros(text: &str) -> Result<i64, SqlError> {
 
 /// `5 s` from microseconds, for EXPLAIN.
 pub(crate) fn show_micros(micros: i64) -> String {
-    for (unit, size) in [("day", 86_400_000_000), ("hour", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000), ("ms", 1000)] {
+    for (unit, size) in
+        [("day", 86_400_000_000), ("hour", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000), ("ms", 1000)]
+    {
         if micros != 0 && micros % size == 0 {
             return format!("{} {unit}", micros / size);
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
-use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
@@ -44,8 +44,7 @@ pub(crate) fn planner<'a>(provider: &'a Provider<'a>) -> SqlToRel<'a, Provider<'
 
 /// Coerces the types of a plan.
 pub(crate) fn analyse(plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan, SqlError> {
-    let analyzer =
-        Analyzer::with_rules(vec![Arc::new(ResolveGroupingFunction::new()), Arc::new(TypeCoercion::new())]);
+    let analyzer = Analyzer::with_rules(vec![Arc::new(ResolveGroupingFunction::new()), Arc::new(TypeCoercion::new())]);
     Ok(analyzer.execute_and_check(plan, config, |_, _| {})?)
 }
 
@@ -113,7 +112,8 @@ pub(crate) fn no_parameters(plan: &LogicalPlan) -> Result<(), SqlError> {
         })
     })?;
     if found {
-        return Err(SqlError::new(Kind::Parameter, "a continuous query cannot have parameters").hint("write the value into the SQL"));
+        return Err(SqlError::new(Kind::Parameter, "a continuous query cannot have parameters")
+            .hint("write the value into the SQL"));
     }
     Ok(())
 }

@@ -208,12 +208,9 @@ fn resolve<'e>(e: &'e Expr, projection: &'e [SelectItem]) -> &'e Expr {
         _ => None,
     };
     match e {
-        Expr::Value(ValueWithSpan { value: Value::Number(n, _), .. }) => n
-            .parse::<usize>()
-            .ok()
-            .and_then(|n| projection.get(n.wrapping_sub(1)))
-            .and_then(item_expr)
-            .unwrap_or(e),
+        Expr::Value(ValueWithSpan { value: Value::Number(n, _), .. }) => {
+            n.parse::<usize>().ok().and_then(|n| projection.get(n.wrapping_sub(1))).and_then(item_expr).unwrap_or(e)
+        }
         Expr::Identifier(name) => projection
             .iter()
             .find_map(|item| match item {
@@ -311,7 +308,9 @@ impl Replace<'_> {
         }
         match item {
             SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, alias: _ } => self.expr(e),
-            SelectItem::ExprWithAliases { .. } | SelectItem::QualifiedWildcard(_, _) | SelectItem::Wildcard(_) => Ok(()),
+            SelectItem::ExprWithAliases { .. } | SelectItem::QualifiedWildcard(_, _) | SelectItem::Wildcard(_) => {
+                Ok(())
+            }
         }
     }
 

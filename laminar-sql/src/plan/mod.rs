@@ -33,8 +33,8 @@ use std::sync::Arc;
 use laminar_core::connector::Registry;
 
 pub use clause::{Claim, ClauseId};
-pub(crate) use interval::{show_micros, text_micros};
 pub use describe::{Described, pipelines_schema, watermark_schema};
+pub(crate) use interval::{show_micros, text_micros};
 pub use planned::{Param, Planned, SubscribePlan, Transaction};
 pub(crate) use provider::Relation;
 pub use settings::SessionSettings;

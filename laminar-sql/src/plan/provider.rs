@@ -71,15 +71,20 @@ impl Provider<'_> {
             Some(system) if self.purpose == Purpose::AdHoc => {
                 Ok(Relation { id: system.id, entry: None, columns: system.columns.clone() })
             }
-            Some(_) => Err(SqlError::unsupported(format!("\"{full}\" in a continuous query"), "it can be read with SELECT")),
+            Some(_) => {
+                Err(SqlError::unsupported(format!("\"{full}\" in a continuous query"), "it can be read with SELECT"))
+            }
             None => Err(self.catalog.missing(&full)),
         }
     }
 
     fn object(&self, entry: &Arc<CatalogEntry>) -> Result<Relation, SqlError> {
         if let ObjectSpec::Sink(_) = entry.spec {
-            return Err(SqlError::new(Kind::WrongObjectKind, format!("\"{}\" is a sink, nothing can be read from it", entry.name()))
-                .hint("read what the sink writes"));
+            return Err(SqlError::new(
+                Kind::WrongObjectKind,
+                format!("\"{}\" is a sink, nothing can be read from it", entry.name()),
+            )
+            .hint("read what the sink writes"));
         }
         Ok(Relation { id: entry.id(), entry: Some(entry.clone()), columns: entry.schema().columns.clone() })
     }

@@ -38,23 +38,29 @@ impl Context<'_> {
         let old_kind = kind_of(&old.spec);
         match existing {
             Existing::Keep => Ok(None),
-            Existing::Refuse => Err(SqlError::new(Kind::Duplicate, format!("{} \"{name}\" already exists", old_kind.words()))
-                .hint("choose another name, or write IF NOT EXISTS or OR REPLACE")
-                .at(at)),
-            Existing::Replace if old_kind != kind => {
-                Err(SqlError::new(Kind::WrongObjectKind, format!("\"{name}\" is a {}, not a {}", old_kind.words(), kind.words()))
-                    .hint("DROP it first")
+            Existing::Refuse => {
+                Err(SqlError::new(Kind::Duplicate, format!("{} \"{name}\" already exists", old_kind.words()))
+                    .hint("choose another name, or write IF NOT EXISTS or OR REPLACE")
                     .at(at))
             }
+            Existing::Replace if old_kind != kind => Err(SqlError::new(
+                Kind::WrongObjectKind,
+                format!("\"{name}\" is a {}, not a {}", old_kind.words(), kind.words()),
+            )
+            .hint("DROP it first")
+            .at(at)),
             Existing::Replace => {
                 let users: Vec<_> =
                     self.catalog.users(old.id()).into_iter().filter(|u| u.belongs_to != Some(old.id())).collect();
                 if !users.is_empty() {
                     let names: Vec<&str> = users.iter().map(|u| u.name()).collect();
-                    return Err(SqlError::new(Kind::Dependents, format!("cannot replace \"{name}\": others depend on it"))
-                        .detail(format!("dependent objects: {}", names.join(", ")))
-                        .hint("drop them first, or create the new query under another name")
-                        .at(at));
+                    return Err(SqlError::new(
+                        Kind::Dependents,
+                        format!("cannot replace \"{name}\": others depend on it"),
+                    )
+                    .detail(format!("dependent objects: {}", names.join(", ")))
+                    .hint("drop them first, or create the new query under another name")
+                    .at(at));
                 }
                 let mut replaces = vec![old.id()];
                 replaces.extend(self.catalog.iter().filter(|e| e.belongs_to == Some(old.id())).map(|e| e.id()));
@@ -92,10 +98,15 @@ impl Context<'_> {
                     retention = Some(text_micros(&given.value).map_err(|e| e.at(given.at))?);
                 }
                 "retention" => {
-                    return Err(SqlError::new(Kind::InvalidOption, "a stream keeps nothing, so it has no retention").at(given.at));
+                    return Err(SqlError::new(Kind::InvalidOption, "a stream keeps nothing, so it has no retention")
+                        .at(given.at));
                 }
                 "start" => {
-                    return Err(SqlError::unsupported("option start of a query", "a query sees rows from its creation on").at(given.at));
+                    return Err(SqlError::unsupported(
+                        "option start of a query",
+                        "a query sees rows from its creation on",
+                    )
+                    .at(given.at));
                 }
                 other => {
                     return Err(SqlError::new(Kind::InvalidOption, format!("a query has no option \"{other}\""))
@@ -164,10 +175,14 @@ impl Context<'_> {
         let built = match &tail.emit {
             Some((EmitClause::OnWindowClose, at)) => {
                 request.emit = EmitMode::OnWindowClose;
-                if !clauses.has(ClauseId::Window) && !clauses.has(ClauseId::GroupBy) && !clauses.has(ClauseId::Distinct) {
-                    return Err(SqlError::new(Kind::InvalidDefinition, "EMIT ON WINDOW CLOSE needs a window in GROUP BY")
-                        .hint("leave EMIT out: rows leave as they come")
-                        .at(*at));
+                if !clauses.has(ClauseId::Window) && !clauses.has(ClauseId::GroupBy) && !clauses.has(ClauseId::Distinct)
+                {
+                    return Err(SqlError::new(
+                        Kind::InvalidDefinition,
+                        "EMIT ON WINDOW CLOSE needs a window in GROUP BY",
+                    )
+                    .hint("leave EMIT out: rows leave as they come")
+                    .at(*at));
                 }
                 compile(&plan, &request).map_err(|e| e.at(*at))?
             }
@@ -178,7 +193,8 @@ impl Context<'_> {
                 let close = Request { emit: EmitMode::OnWindowClose, ..request.clone() };
                 match compile(&plan, &close) {
                     Ok(built) => built,
-                    Err(first) => compile(&plan, &request).map_err(|second| if second.kind == first.kind { first } else { second })?,
+                    Err(first) => compile(&plan, &request)
+                        .map_err(|second| if second.kind == first.kind { first } else { second })?,
                 }
             }
         };

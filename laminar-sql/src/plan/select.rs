@@ -19,7 +19,10 @@ use crate::parse::{CopyFormat, QueryTail};
 impl Context<'_> {
     pub(super) fn select(&self, query: &Query, tail: &QueryTail) -> Result<Planned, SqlError> {
         if let Some((_, at)) = &tail.emit {
-            let refused = SqlError::unsupported("SELECT … EMIT", "SUBSCRIBE (SELECT …) follows changes; CREATE STREAM runs a query");
+            let refused = SqlError::unsupported(
+                "SELECT … EMIT",
+                "SUBSCRIBE (SELECT …) follows changes; CREATE STREAM runs a query",
+            );
             return Err(refused.at(*at));
         }
         if let Some((_, at)) = &tail.lateness {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Context, Planned};
-use crate::error::{Kind, SqlError};
 use crate::catalog::nearest;
+use crate::error::{Kind, SqlError};
 
 struct Known {
     name: &'static str,

@@ -49,7 +49,9 @@ impl Context<'_> {
                 Some(value) => table(&[name], vec![vec![value]])?,
                 None => {
                     let message = format!("unrecognized configuration parameter \"{name}\"");
-                    return Err(SqlError::new(Kind::InvalidOption, message).hint("SHOW ALL lists the settings").at(*at));
+                    return Err(SqlError::new(Kind::InvalidOption, message)
+                        .hint("SHOW ALL lists the settings")
+                        .at(*at));
                 }
             },
         };
@@ -65,7 +67,8 @@ impl Context<'_> {
     fn pipelines(&self) -> Result<RecordBatch, SqlError> {
         let rows = self.catalog.iter().filter(|e| matches!(e.spec, ObjectSpec::Pipeline(_) | ObjectSpec::Sink(_)));
         let rows = rows.map(|e| {
-            let reads: Vec<&str> = e.depends_on.iter().filter_map(|id| self.catalog.by_id(*id)).map(|e| e.name()).collect();
+            let reads: Vec<&str> =
+                e.depends_on.iter().filter_map(|id| self.catalog.by_id(*id)).map(|e| e.name()).collect();
             vec![e.name().to_owned(), kind_of(&e.spec).words().to_owned(), reads.join(", ")]
         });
         table(&["name", "kind", "reads"], rows.collect())

@@ -112,9 +112,11 @@ impl Context<'_> {
 
 fn updated_by(entry: &CatalogEntry) -> String {
     let ObjectSpec::Pipeline(pipeline) = &entry.spec else { return "the query".to_owned() };
-    let aggregate = pipeline.nodes.iter().rev().find(|n| {
-        n.output.mode == ChangeMode::Changelog && matches!(n.operator, OperatorSpec::Aggregate { .. })
-    });
+    let aggregate = pipeline
+        .nodes
+        .iter()
+        .rev()
+        .find(|n| n.output.mode == ChangeMode::Changelog && matches!(n.operator, OperatorSpec::Aggregate { .. }));
     match aggregate {
         Some(node) => format!("the operator {}", crate::explain::operator_text(&node.operator)),
         None => "its input".to_owned(),
@@ -147,7 +149,9 @@ fn sink_key(connection: &mut Connection, schema: &StreamSchema) -> Result<Option
         if schema.mode == ChangeMode::Changelog && !natural.iter().all(|c| key.contains(c)) {
             let names: Vec<&str> = natural.iter().map(|c| schema.columns.field(*c).name().as_str()).collect();
             let message = format!("key = '{}' does not hold the key of the rows ({})", given.value, names.join(", "));
-            return Err(SqlError::new(Kind::InvalidOption, message).hint("two rows would share one message key").at(given.at));
+            return Err(SqlError::new(Kind::InvalidOption, message)
+                .hint("two rows would share one message key")
+                .at(given.at));
         }
     }
     Ok(Some(key))
@@ -166,7 +170,8 @@ fn envelope(
         Some(at) => e.at(at),
         None => e,
     };
-    let way_out = "use EMIT ON WINDOW CLOSE for one row per window, or state envelope = 'upsert', 'changelog' or 'debezium'";
+    let way_out =
+        "use EMIT ON WINDOW CLOSE for one row per window, or state envelope = 'upsert', 'changelog' or 'debezium'";
     let envelope = match word.as_deref() {
         None if schema.mode == ChangeMode::Append => Envelope::Plain,
         None => {

@@ -191,9 +191,12 @@ impl Context<'_> {
             }
             return match connection.options.first() {
                 None => Ok(Options::new()),
-                Some(given) => Err(SqlError::new(Kind::InvalidOption, format!("a push source has no option \"{}\"", given.key))
-                    .hint("a source with connector = '…' takes the connector's options; a push source takes max_future")
-                    .at(given.at)),
+                Some(given) => Err(SqlError::new(
+                    Kind::InvalidOption,
+                    format!("a push source has no option \"{}\"", given.key),
+                )
+                .hint("a source with connector = '…' takes the connector's options; a push source takes max_future")
+                .at(given.at)),
             };
         };
         let given = connection.given();
@@ -235,7 +238,11 @@ impl Context<'_> {
                     Some(t) if t != natural => {
                         return Err(SqlError::new(
                             Kind::Datatype,
-                            format!("metadata {key} is of type {}, not {}", super::sql_type(&natural, None), super::sql_type(&t, None)),
+                            format!(
+                                "metadata {key} is of type {}, not {}",
+                                super::sql_type(&natural, None),
+                                super::sql_type(&t, None)
+                            ),
                         )
                         .hint("declare it so, and CAST it in a computed column or in the query"));
                     }
@@ -267,15 +274,27 @@ impl Context<'_> {
             .ok_or_else(|| unknown_name("metadata column", &key, known.iter().map(|(name, _)| *name)))
     }
 
-    fn watermark(&self, clause: &WatermarkClause, schema: &Schema, max_future: Option<&Given>) -> Result<WatermarkSpec, SqlError> {
+    fn watermark(
+        &self,
+        clause: &WatermarkClause,
+        schema: &Schema,
+        max_future: Option<&Given>,
+    ) -> Result<WatermarkSpec, SqlError> {
         let WatermarkClause { column, expr, delay, idle_after, at } = clause;
         let Ok(index) = schema.index_of(column) else {
-            return Err(SqlError::new(Kind::UndefinedColumn, format!("WATERMARK FOR {column}: there is no such column")).at(*at));
+            return Err(SqlError::new(
+                Kind::UndefinedColumn,
+                format!("WATERMARK FOR {column}: there is no such column"),
+            )
+            .at(*at));
         };
         if !matches!(schema.field(index).data_type(), DataType::Timestamp(_, _)) {
             return Err(SqlError::new(
                 Kind::Datatype,
-                format!("WATERMARK FOR {column}: the column is {}, event time is a TIMESTAMP", super::sql_type(schema.field(index).data_type(), None)),
+                format!(
+                    "WATERMARK FOR {column}: the column is {}, event time is a TIMESTAMP",
+                    super::sql_type(schema.field(index).data_type(), None)
+                ),
             )
             .hint("add a computed column, for example: ts TIMESTAMP(3) GENERATED ALWAYS AS (to_timestamp_millis(ms))")
             .at(*at));
@@ -286,14 +305,20 @@ impl Context<'_> {
             (None, None) => 0,
         };
         if delay < 0 {
-            return Err(SqlError::new(Kind::InvalidDefinition, "a watermark cannot run ahead of event time: write ts - INTERVAL '…'").at(*at));
+            return Err(SqlError::new(
+                Kind::InvalidDefinition,
+                "a watermark cannot run ahead of event time: write ts - INTERVAL '…'",
+            )
+            .at(*at));
         }
         let idle_after = match idle_after {
             Some(e) => micros(e)?,
             None => IDLE_AFTER,
         };
         if idle_after <= 0 {
-            return Err(SqlError::new(Kind::InvalidDefinition, "IDLE AFTER takes an interval greater than zero").at(*at));
+            return Err(
+                SqlError::new(Kind::InvalidDefinition, "IDLE AFTER takes an interval greater than zero").at(*at)
+            );
         }
         let max_future = match max_future {
             Some(given) if ["none", "off"].contains(&given.value.to_lowercase().as_str()) => None,
@@ -343,7 +368,10 @@ fn refuse_sink_target(connection: &mut Connection) -> Result<(), SqlError> {
             "write CREATE SINK name AS SELECT … WITH (connector = '…')",
         )
         .at(given.at)),
-        Some(given) => Err(SqlError::new(Kind::InvalidOption, format!("type = '{}' is neither source nor sink", given.value)).at(given.at)),
+        Some(given) => {
+            Err(SqlError::new(Kind::InvalidOption, format!("type = '{}' is neither source nor sink", given.value))
+                .at(given.at))
+        }
         None => Ok(()),
     }
 }

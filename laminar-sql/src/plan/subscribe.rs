@@ -10,8 +10,8 @@ use laminar_core::graph::ObjectSpec;
 
 use super::admit::{Purpose, admit};
 use super::constant::Plain;
-use super::provider::{Provider, config};
 use super::planned::SubscribePlan;
+use super::provider::{Provider, config};
 use super::{Context, Planned, Relation, logical};
 use crate::catalog::CatalogEntry;
 use crate::compile::Converter;
@@ -110,15 +110,23 @@ fn part(plan: &LogicalPlan) -> Result<SubscribePlan, SqlError> {
     };
     let Some(entry) = Relation::of(&scan.source).and_then(|r| r.entry.clone()) else { return Err(too_much()) };
     subscribable(&entry)?;
-    let input: SchemaRef = Arc::new(Schema::new(below.schema().fields().iter().map(|f| f.as_ref().clone()).collect::<Vec<_>>()));
+    let input: SchemaRef =
+        Arc::new(Schema::new(below.schema().fields().iter().map(|f| f.as_ref().clone()).collect::<Vec<_>>()));
     let convert = |schema: &DFSchemaRef, expr: &Expr| Converter { schema, resolve: &Plain(input.clone()) }.scalar(expr);
     let filter = filter.map(|f| convert(below.schema(), f)).transpose()?;
     let fields = projection.schema.fields().iter();
-    let project = projection.expr.iter().zip(fields).map(|(e, f)| Ok((f.name().clone(), f.data_type().clone(), convert(below.schema(), e)?)));
+    let project = projection
+        .expr
+        .iter()
+        .zip(fields)
+        .map(|(e, f)| Ok((f.name().clone(), f.data_type().clone(), convert(below.schema(), e)?)));
     let project = project.collect::<Result<Vec<_>, SqlError>>()?;
     Ok(SubscribePlan { filter, project, ..whole(&entry) })
 }
 
 fn too_much() -> SqlError {
-    SqlError::unsupported("SUBSCRIBE to more than columns and rows of one object", "CREATE STREAM … AS SELECT …, then SUBSCRIBE to it")
+    SqlError::unsupported(
+        "SUBSCRIBE to more than columns and rows of one object",
+        "CREATE STREAM … AS SELECT …, then SUBSCRIBE to it",
+    )
 }

@@ -57,17 +57,18 @@ pub(crate) fn arrow_type(sql: &SqlType) -> Result<Typed, SqlError> {
         SqlType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
             DataType::Time64(TimeUnit::Microsecond).into()
         }
-        SqlType::Timestamp(precision, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) | SqlType::TimestampNtz(precision) => {
-            DataType::Timestamp(unit(*precision, sql)?, None).into()
-        }
+        SqlType::Timestamp(precision, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone)
+        | SqlType::TimestampNtz(precision) => DataType::Timestamp(unit(*precision, sql)?, None).into(),
         SqlType::Timestamp(precision, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => {
             DataType::Timestamp(unit(*precision, sql)?, Some(UTC.into())).into()
         }
         SqlType::Datetime(precision) => DataType::Timestamp(unit(*precision, sql)?, None).into(),
         SqlType::Interval { fields: None, precision: None } => DataType::Interval(IntervalUnit::MonthDayNano).into(),
-        SqlType::Array(ArrayElemTypeDef::SquareBracket(inner, _) | ArrayElemTypeDef::AngleBracket(inner) | ArrayElemTypeDef::Parenthesis(inner)) => {
-            DataType::List(Arc::new(Field::new("item", arrow_type(inner)?.data_type, true))).into()
-        }
+        SqlType::Array(
+            ArrayElemTypeDef::SquareBracket(inner, _)
+            | ArrayElemTypeDef::AngleBracket(inner)
+            | ArrayElemTypeDef::Parenthesis(inner),
+        ) => DataType::List(Arc::new(Field::new("item", arrow_type(inner)?.data_type, true))).into(),
         SqlType::Struct(fields, _) => {
             let fields = fields
                 .iter()

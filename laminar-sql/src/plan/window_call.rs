@@ -83,7 +83,10 @@ pub(super) fn expressions(args: &[FunctionArg], at: Location) -> Result<Vec<&Exp
     args.iter()
         .map(|arg| match arg {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Ok(e),
-            _ => Err(SqlError::unsupported("a named argument of a window function", "give the arguments in order").at(at)),
+            _ => {
+                Err(SqlError::unsupported("a named argument of a window function", "give the arguments in order")
+                    .at(at))
+            }
         })
         .collect()
 }
@@ -110,7 +113,9 @@ fn arity(kind: &str, at: Location) -> SqlError {
         "slide" => "SLIDE(ts, size, slide)",
         _ => "TUMBLE(ts, size [, offset])",
     };
-    SqlError::new(Kind::UndefinedFunction, format!("wrong number of arguments of {kind}")).hint(format!("write {form}")).at(at)
+    SqlError::new(Kind::UndefinedFunction, format!("wrong number of arguments of {kind}"))
+        .hint(format!("write {form}"))
+        .at(at)
 }
 
 /// The window of a kind with its lengths.
@@ -121,7 +126,9 @@ pub(super) fn shape(kind: &str, time: Option<Expr>, lengths: &[&Expr], at: Locat
         ("hop", [slide, size]) | ("slide", [size, slide]) => (*slide, *size, None),
         ("hop", [slide, size, offset]) => (*slide, *size, Some(*offset)),
         ("session", _) => {
-            return Err(SqlError::unsupported("SESSION", "session windows come with the joins; use TUMBLE or HOP").at(at));
+            return Err(
+                SqlError::unsupported("SESSION", "session windows come with the joins; use TUMBLE or HOP").at(at)
+            );
         }
         ("cumulate", _) => return Err(SqlError::unsupported("CUMULATE", "use TUMBLE or HOP").at(at)),
         _ => return Err(arity(kind, at)),

@@ -54,8 +54,12 @@ impl WindowNode {
 
 impl PartialOrd for WindowNode {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        (self.slide, self.size, self.offset, &self.qualifier)
-            .partial_cmp(&(other.slide, other.size, other.offset, &other.qualifier))
+        (self.slide, self.size, self.offset, &self.qualifier).partial_cmp(&(
+            other.slide,
+            other.size,
+            other.offset,
+            &other.qualifier,
+        ))
     }
 }
 

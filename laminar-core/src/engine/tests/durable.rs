@@ -146,7 +146,10 @@ fn a_windowed_view_is_exact_after_kills_at_random_moments() {
         let mut machine = SimMachine::new(seed);
         let mut expected: BTreeMap<(i64, i64), i64> = BTreeMap::new();
         let mut driver = open(&machine, 2, &feeds, seed);
-        deploy(&mut driver, vec![source(1, Some("test"), 2 * SECOND), counted_view(2, 1), copy_of(3, 2, &counted_view(2, 1))]);
+        deploy(
+            &mut driver,
+            vec![source(1, Some("test"), 2 * SECOND), counted_view(2, 1), copy_of(3, 2, &counted_view(2, 1))],
+        );
         for step in 0..40 {
             for split in 0..3 {
                 let rows: Vec<(i64, i64, i64)> = (0..random.usize(0..20))
@@ -241,8 +244,7 @@ fn a_sink_loses_nothing_over_kills_and_a_target_that_is_away() {
 fn a_query_at_its_memory_limit_stops_with_the_reason_and_all_others_go_on() {
     let machine = SimMachine::new(8);
     let options = crate::engine::EngineOptions { shards: Some(4), state_bytes: 1 << 20, ..options(2) };
-    let mut driver =
-        Driver::on_disk(options, registry(&Feeds::new(0)), Arc::new(TinyCompiler), 8, &machine).unwrap().0;
+    let mut driver = Driver::on_disk(options, registry(&Feeds::new(0)), Arc::new(TinyCompiler), 8, &machine).unwrap().0;
     deploy(&mut driver, vec![source(1, None, 0), kept(2, 1), copy_of(3, 2, &kept(2, 1)), table(4)]);
     let mut pushed = 0;
     let failed = loop {
@@ -271,7 +273,10 @@ fn a_query_at_its_memory_limit_stops_with_the_reason_and_all_others_go_on() {
     assert_eq!(rows_of(&mut driver, 4), [vec![1, 1, 1]]);
     let status = driver.wait(|handle, reply| handle.status(reply)).unwrap();
     let state = &status.objects.iter().find(|object| object.id.0 == 2).unwrap().state;
-    assert!(matches!(state, crate::engine::status::ObjectState::Failed(why) if why.contains("memory limit")), "{state:?}");
+    assert!(
+        matches!(state, crate::engine::status::ObjectState::Failed(why) if why.contains("memory limit")),
+        "{state:?}"
+    );
     let drop = Deployment { add: vec![], drop: vec![ObjectId(3), ObjectId(2)] };
     driver.wait(|handle, reply| handle.deploy(drop, reply)).unwrap();
 }

@@ -107,9 +107,8 @@ fn pushed_rows_flow_through_a_filter_to_a_subscriber() {
     let mut driver = driver(1, &Feeds::new(0), 1);
     deploy(&mut driver, vec![source(1, None, 0), filtered(2, 1, 10)]);
     let collector = follow(&mut driver, 2);
-    let answer = driver
-        .wait(|handle, reply| handle.insert(insert(1, &[(1, 5, 0), (2, 10, 1), (3, 11, 2)]), reply))
-        .unwrap();
+    let answer =
+        driver.wait(|handle, reply| handle.insert(insert(1, &[(1, 5, 0), (2, 10, 1), (3, 11, 2)]), reply)).unwrap();
     assert_eq!((answer.rows, answer.read), (3, true));
     driver.wait(|handle, reply| handle.flush(reply)).unwrap();
     assert_eq!(collector.rows(), [(vec![2, 10, 1], 1), (vec![3, 11, 2], 1)]);
