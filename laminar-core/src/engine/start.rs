@@ -9,14 +9,11 @@ use super::assemble::{Assembly, AssemblyParts, EngineSeed, assemble};
 use super::{EngineError, EngineHandle, EngineOptions, RecoveredCatalog, Reply, RestoreOptions, Restored, restore};
 use crate::connector::Registry;
 use crate::expr::ExprCompiler;
-use crate::reactor::{Clock, Parker, Seat, Spawn, SpawnError, Start, SystemClock, ThreadSpawn};
+use crate::reactor::{Clock, Parker, Seat, Spawn, SpawnError, Start, SystemClock, ThreadSpawn, core_of};
 use laminar_storage::disk::{IoMode, RealDisk};
 use laminar_storage::lock::DirectoryLock;
 use laminar_storage::log::DirectoryId;
 use laminar_storage::manifest::PublisherOptions;
-
-/// On so few cores pinning would take connectors and clients their share.
-const FEW_CORES: usize = 4;
 
 /// Starts reactors and control, brings the data directory's objects back, and returns the handle.
 /// Blocks until the engine is ready.
@@ -59,7 +56,7 @@ pub fn start(
     spawn.spawn("control".into(), control_parker, Box::new(control)).map_err(refused)?;
     for (index, (seat, seed)) in seats.into_iter().zip(engines).enumerate() {
         let name = format!("reactor-{index}");
-        let at = Start { name, core: core(index), data_dir: data_dir.clone(), clock: clock.clone() };
+        let at = Start { name, core: core_of(index), data_dir: data_dir.clone(), clock: clock.clone() };
         if let Err(error) = sit(seat, at, seed) {
             handle.shutdown(Reply::ignored());
             return Err(refused(error));
@@ -71,12 +68,6 @@ pub fn start(
 
 fn sit(seat: Seat, at: Start, seed: EngineSeed) -> Result<(), SpawnError> {
     seat.start(at, Box::new(move |disk| Box::new(seed.grow(disk)))).map(drop)
-}
-
-/// The core of a reactor; none where there are few.
-fn core(index: usize) -> Option<usize> {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    cores.get(index).filter(|_| cores.len() > FEW_CORES).map(|core| core.id)
 }
 
 fn open(directory: &Path, options: &EngineOptions) -> Result<Restored, EngineError> {

@@ -19,7 +19,7 @@ pub struct Tree {
 impl Tree {
     /// Reads the files that are text; others are passed over.
     pub fn read(paths: Vec<String>) -> Self {
-        let files = paths
+        let mut files: BTreeMap<String, Source> = paths
             .into_iter()
             .filter_map(|path| {
                 let text = std::fs::read_to_string(&path).ok()?;
@@ -27,6 +27,12 @@ impl Tree {
                 Some((path, Source { text, test_only }))
             })
             .collect();
+        let test_modules: Vec<String> =
+            files.iter().flat_map(|(path, source)| test_modules(path, &source.text)).collect();
+        for (path, source) in &mut files {
+            let of = |module: &String| *path == format!("{module}.rs") || path.starts_with(&format!("{module}/"));
+            source.test_only |= test_modules.iter().any(of);
+        }
         Self { files }
     }
 
@@ -54,4 +60,19 @@ fn is_test_path(path: &str) -> bool {
     parts.iter().any(|p| matches!(*p, "tests" | "examples"))
         || path.ends_with("/tests.rs")
         || path.ends_with("_tests.rs")
+}
+
+/// Paths, without ending, of the modules that a file declares for tests only.
+fn test_modules(path: &str, text: &str) -> Vec<String> {
+    let folder = match path.rsplit_once('/') {
+        Some((folder, "mod.rs" | "lib.rs" | "main.rs")) => folder.to_owned(),
+        _ => path.trim_end_matches(".rs").to_owned(),
+    };
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let declared = |pair: &[&str]| {
+        let name = pair[1].strip_prefix("pub(crate) ").unwrap_or(pair[1]);
+        let name = name.strip_prefix("mod ")?.strip_suffix(';')?;
+        pair[0].starts_with("#[cfg(test)]").then(|| format!("{folder}/{name}"))
+    };
+    lines.windows(2).filter_map(declared).collect()
 }
