@@ -136,6 +136,7 @@ pub struct Engine {
     pub(super) rows_unread: u64,
     pub(super) doing: Option<FragmentId>,
     stopped: bool,
+    closed: bool,
     next_split: usize,
 }
 
@@ -179,6 +180,7 @@ impl Engine {
             rows_unread: 0,
             doing: None,
             stopped: false,
+            closed: false,
             next_split: 0,
         }
     }
@@ -271,15 +273,21 @@ impl Turning for Engine {
         busy |= self.pump_store(now);
         self.lanes.flush();
         if self.stopped {
-            self.close_store();
-            self.control.post(ControlLetter::Event(Event::Stopped(self.me)));
             return Turn::Stopped;
         }
         if busy || self.has_work() { Turn::Busy } else { Turn::Idle(self.deadline(now)) }
     }
 
     fn has_work(&mut self) -> bool {
-        self.inbox.waiting() || self.lanes.busy() || self.split_ready() || !self.reads.is_empty()
+        self.inbox.waiting() || self.lanes.busy() || self.split_ready() || !self.reads.is_empty() || self.store_has_news()
+    }
+
+    fn close(&mut self) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        self.close_store();
+        self.control.post(ControlLetter::Event(Event::Stopped(self.me)));
     }
 
     fn stalled(&mut self, _micros: u64) {

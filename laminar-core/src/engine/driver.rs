@@ -164,7 +164,11 @@ impl Driver {
             if at == control_at {
                 busy |= self.step_control(now);
             }
-            busy |= self.engines[index].turn(now) == Turn::Busy;
+            match self.engines[index].turn(now) {
+                Turn::Busy => busy = true,
+                Turn::Idle(_) => {}
+                Turn::Stopped => self.engines[index].close(),
+            }
         }
         busy |= self.step_control(now);
         busy | self.step_tasks(now)

@@ -82,6 +82,11 @@ impl Engine {
     }
 
     /// Ends the log at shutdown.
+    /// Whether the disk has finished something that no turn has seen.
+    pub(super) fn store_has_news(&mut self) -> bool {
+        self.store.as_mut().is_some_and(super::store::Store::has_news)
+    }
+
     pub(super) fn close_store(&mut self) {
         if let Some(store) = self.store.take()
             && let Err(error) = store.close()

@@ -125,6 +125,12 @@ impl Store {
         Ok((true, part))
     }
 
+    /// Whether the disk has finished something that no pump has seen.
+    pub(super) fn has_news(&mut self) -> bool {
+        self.disk.completions(&mut self.arrived);
+        !self.arrived.is_empty()
+    }
+
     fn take_completions(&mut self, now: u64) -> Result<bool, EngineError> {
         self.disk.completions(&mut self.arrived);
         let any = !self.arrived.is_empty();

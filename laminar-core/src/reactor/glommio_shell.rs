@@ -5,9 +5,7 @@
 //! memory-lock limit; the starter waits for a handshake, because `spawn` reports success before the
 //! ring exists; the executor yields after each turn, so that file completions are seen.
 
-use std::cell::Cell;
 use std::future::poll_fn;
-use std::rc::Rc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
@@ -17,11 +15,13 @@ use glommio::{LocalExecutorBuilder, Placement};
 
 use super::Bell;
 use super::port::Unpark;
-use super::ring_disk::RingDisk;
+use super::ring_disk::{RingDisk, RingMode};
 use super::shell::{Make, ShellError, Start, StoppedReactor, Turn, Turning, timed_turn};
 
 const PREEMPT_TIMER: Duration = Duration::from_millis(1);
 const IO_MEMORY_BYTES: usize = 1 << 20;
+/// How often the end of the last operations is looked for when the engine has stopped.
+const DRAIN_POLL: Duration = Duration::from_millis(1);
 const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// Wakes the executor's main task from any thread.
@@ -118,8 +118,8 @@ struct Main {
 }
 
 impl Main {
-    async fn turn_until_stopped(&self, engine: &mut dyn Turning, in_ring: &Rc<Cell<IoPath>>) {
-        in_ring.set(IoPath::Ring);
+    async fn turn_until_stopped(&self, engine: &mut dyn Turning, in_ring: &RingMode) {
+        in_ring.path.set(IoPath::Ring);
         loop {
             match timed_turn(engine, self.clock.as_ref()) {
                 Turn::Busy => glommio::executor().yield_task_queue_now().await,
@@ -135,7 +135,11 @@ impl Main {
                 }
             }
         }
-        in_ring.set(IoPath::Thread);
+        in_ring.path.set(IoPath::Thread);
+        while in_ring.in_flight.get() > 0 {
+            glommio::timer::sleep(DRAIN_POLL).await;
+        }
+        engine.close();
     }
 
     async fn sleep(&self, until: Option<u64>) {

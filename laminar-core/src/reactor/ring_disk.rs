@@ -25,12 +25,21 @@ struct RingFile {
     path: PathBuf,
 }
 
+/// Which way writes and syncs take, and how many are in the ring. Shared between the disk and its shell.
+#[derive(Clone)]
+pub struct RingMode {
+    /// The way.
+    pub path: Rc<Cell<IoPath>>,
+    /// Operations that have not completed.
+    pub in_flight: Rc<Cell<usize>>,
+}
+
 /// See the file's invariants.
 pub struct RingDisk {
     root: PathBuf,
     inner: RealDisk,
     files: HashMap<FileId, Rc<RingFile>>,
-    path: Rc<Cell<IoPath>>,
+    mode: RingMode,
     next_ticket: u64,
     /// Tickets of `inner`, by theirs.
     inner_tickets: HashMap<Ticket, Ticket>,
@@ -50,7 +59,7 @@ impl RingDisk {
             root: root.to_owned(),
             inner,
             files: HashMap::new(),
-            path: Rc::new(Cell::new(IoPath::Thread)),
+            mode: RingMode { path: Rc::new(Cell::new(IoPath::Thread)), in_flight: Rc::default() },
             next_ticket: 1,
             inner_tickets: HashMap::new(),
             arrived: Rc::default(),
@@ -59,8 +68,8 @@ impl RingDisk {
     }
 
     /// Which way writes and syncs take; the shell sets it.
-    pub fn mode(&self) -> Rc<Cell<IoPath>> {
-        self.path.clone()
+    pub fn mode(&self) -> RingMode {
+        self.mode.clone()
     }
 
     fn remember(&mut self, file: FileId, path: &Path) -> DiskResult<FileId> {
@@ -74,9 +83,12 @@ impl RingDisk {
 
     fn in_ring(&self, ticket: Ticket, file: &Rc<RingFile>, op: RingOp) {
         let (file, arrived, bell) = (file.clone(), self.arrived.clone(), self.bell.clone());
+        let in_flight = self.mode.in_flight.clone();
+        in_flight.set(in_flight.get() + 1);
         glommio::spawn_local(async move {
             let result = op.run(&file).await;
             arrived.borrow_mut().push(Completion { ticket, result });
+            in_flight.set(in_flight.get() - 1);
             bell.ring();
         })
         .detach();
@@ -155,7 +167,7 @@ impl Disk for RingDisk {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         let ring_file = match &op {
-            DiskOp::Write { file, .. } | DiskOp::Sync { file } if self.path.get() == IoPath::Ring => {
+            DiskOp::Write { file, .. } | DiskOp::Sync { file } if self.mode.path.get() == IoPath::Ring => {
                 self.files.get(file).cloned()
             }
             _ => None,

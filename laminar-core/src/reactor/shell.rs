@@ -31,6 +31,9 @@ pub trait Turning {
     /// Whether something has come in since the last turn; the second look before a sleep.
     fn has_work(&mut self) -> bool;
 
+    /// Ends it, after the turn that stopped it; may wait for the disk.
+    fn close(&mut self) {}
+
     /// Takes note that the last turn took this many microseconds, above [`STALL_US`].
     fn stalled(&mut self, micros: u64);
 }

@@ -51,7 +51,7 @@ fn turn_until_stopped(engine: &mut dyn Turning, start: &Start, bell: &Bell, park
     loop {
         match timed_turn(engine, start.clock.as_ref()) {
             Turn::Busy => {}
-            Turn::Stopped => return,
+            Turn::Stopped => return engine.close(),
             Turn::Idle(until) => {
                 bell.prepare();
                 if !engine.has_work() {
