@@ -2,10 +2,8 @@
 
 use std::net::SocketAddr;
 
-use serde_json::Value;
-
+use crate::http;
 use crate::screen::Status;
-use crate::{http, moment};
 
 /// Reads them; what the server does not say stays empty.
 pub fn read(server: SocketAddr) -> Status {
@@ -16,27 +14,27 @@ pub fn read(server: SocketAddr) -> Status {
         status.rows = count.as_u64().or_else(|| count.as_str()?.parse().ok()).unwrap_or(0);
     }
     if let Ok(metrics) = http::get(server, "/metrics") {
-        status.late = sum(&metrics, "rows_late_dropped");
-    }
-    if let Ok(pipelines) = http::get(server, "/api/v1/pipelines") {
-        status.watermark_ms = serde_json::from_str(&pipelines).ok().as_ref().and_then(watermark);
+        let late = samples(&metrics, "laminardb_operator_rows_late_dropped_total{pipeline=\"ohlc_1m\"");
+        status.late = late.into_iter().reduce(|sum, value| sum + value).map(|late| late as u64);
+        let watermarks = samples(&metrics, "laminardb_source_watermark_seconds{source=\"trades\"");
+        status.watermark_ms = watermarks.into_iter().reduce(f64::min).map(|seconds| (seconds * 1000.0) as i64);
     }
     status
 }
 
-/// The sum of a metric's samples; none when there is no such metric.
-fn sum(metrics: &str, name: &str) -> Option<u64> {
-    let samples = metrics.lines().filter(|line| !line.starts_with('#') && line.contains(name));
-    let values = samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    values.fold(None, |sum, value| Some(sum.unwrap_or(0) + value as u64))
+/// The values of the samples that begin so.
+fn samples(metrics: &str, begin: &str) -> Vec<f64> {
+    let lines = metrics.lines().filter(|line| line.starts_with(begin));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
 }
 
-/// The watermark of the view.
-fn watermark(pipelines: &Value) -> Option<i64> {
-    let view = pipelines.as_array()?.iter().find(|pipeline| pipeline["name"] == "ohlc_1m")?;
-    match &view["watermark"] {
-        Value::String(text) => moment::parse(text),
-        Value::Number(micros) => micros.as_i64().map(|micros| micros.div_euclid(1000)),
-        _ => None,
+#[cfg(test)]
+mod tests {
+    use super::samples;
+
+    #[test]
+    fn only_the_samples_asked_for_are_read() {
+        let text = "# TYPE a counter\na{p=\"x\",n=\"1\"} 2\na{p=\"y\",n=\"1\"} 7\na{p=\"x\",n=\"2\"} 3.5\n";
+        assert_eq!(samples(text, "a{p=\"x\""), [2.0, 3.5]);
     }
 }

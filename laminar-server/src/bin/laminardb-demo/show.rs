@@ -83,6 +83,8 @@ impl Demo {
         let mut messages = setup.addresses.notes.clone();
         messages.push(format!("server ready after {} ms", took.as_millis()));
         let listener = Listener::start(&setup.kafka, "ohlc_1m", latency.clone()).ok();
+        // What ended while the server started says nothing about the server.
+        latency::lock(&latency).forget();
         let (counted, per_second) = (None, 0);
         Ok(Self { server, listener, feed, broker, setup, directory, latency, messages, counted, per_second })
     }
