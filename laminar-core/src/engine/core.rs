@@ -279,7 +279,11 @@ impl Turning for Engine {
     }
 
     fn has_work(&mut self) -> bool {
-        self.inbox.waiting() || self.lanes.busy() || self.split_ready() || !self.reads.is_empty() || self.store_has_news()
+        self.inbox.waiting()
+            || self.lanes.busy()
+            || self.split_ready()
+            || !self.reads.is_empty()
+            || self.store_has_news()
     }
 
     fn close(&mut self) {
