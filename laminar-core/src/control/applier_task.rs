@@ -79,7 +79,8 @@ impl ApplierTask {
         };
         let mut busy = false;
         while let Some(frame) = self.fresh.pop_front() {
-            match applier.send(&frame)? {
+            let sent = applier.send(&frame);
+            match sent.inspect_err(|_| self.fresh.push_front(frame.clone()))? {
                 Readiness::Accepted => {
                     self.sent.push_back(frame);
                     busy = true;
