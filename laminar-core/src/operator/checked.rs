@@ -2,7 +2,8 @@
 //!
 //! Proved: emitted batches have the spec's schema; columns, weights and hidden column agree in length;
 //! weights are not zero, and an append-only stream has no negative one; the output watermark never goes back nor
-//! passes the input's; no emitted row lies wholly behind the output watermark without saying so.
+//! passes the input's; no result that a watermark or barrier causes lies behind the output watermark (rows
+//! that pass in a batch may: a split that was idle brings them, and whoever has closed their windows drops them).
 
 use super::port::{Barrier, Context, Counter, Operator, OperatorError, Readable};
 use crate::data::{Batch, ChangeMode, EventTime, EventTimes, StreamSchema};
@@ -24,11 +25,12 @@ impl Checked {
 
     fn watched<T>(
         &mut self,
+        caused_by: Cause,
         ctx: &mut dyn Context,
         call: impl FnOnce(&mut dyn Operator, &mut dyn Context) -> Result<T, OperatorError>,
     ) -> Result<T, OperatorError> {
-        let mut watch =
-            Watch { inner: ctx, output: &self.output, watermark: self.watermark, broken: None, id: self.inner.id() };
+        let (output, watermark, id) = (&self.output, self.watermark, self.inner.id());
+        let mut watch = Watch { inner: ctx, output, watermark, caused_by, broken: None, id };
         let result = call(self.inner.as_mut(), &mut watch)?;
         match watch.broken {
             Some(broken) => Err(broken),
@@ -45,10 +47,18 @@ fn broken(id: OperatorId, what: impl std::fmt::Display) -> OperatorError {
     OperatorError::new("LDB-3210", format!("operator {id} broke its promise: {what}"))
 }
 
+/// What an operator emits in answer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Rows,
+    Progress,
+}
+
 struct Watch<'a> {
     inner: &'a mut dyn Context,
     output: &'a StreamSchema,
     watermark: EventTime,
+    caused_by: Cause,
     broken: Option<OperatorError>,
     id: OperatorId,
 }
@@ -68,11 +78,10 @@ impl Watch<'_> {
                 return Err(broken(self.id, format!("weight {weight} in a stream that is {:?}", self.output.mode)));
             }
         }
-        if batch.row_watermarks.is_none() && self.output.mode == ChangeMode::Append {
-            self.check_times(batch)
-        } else {
-            Ok(())
+        if self.caused_by == Cause::Progress && self.output.mode == ChangeMode::Append {
+            self.check_times(batch)?;
         }
+        Ok(())
     }
 
     fn check_times(&self, batch: &Batch) -> Result<(), OperatorError> {
@@ -116,11 +125,11 @@ impl Operator for Checked {
     }
 
     fn on_batch(&mut self, input: usize, batch: Batch, ctx: &mut dyn Context) -> Result<(), OperatorError> {
-        self.watched(ctx, |operator, ctx| operator.on_batch(input, batch, ctx))
+        self.watched(Cause::Rows, ctx, |operator, ctx| operator.on_batch(input, batch, ctx))
     }
 
     fn on_watermark(&mut self, watermark: EventTime, ctx: &mut dyn Context) -> Result<EventTime, OperatorError> {
-        let output = self.watched(ctx, |operator, ctx| operator.on_watermark(watermark, ctx))?;
+        let output = self.watched(Cause::Progress, ctx, |operator, ctx| operator.on_watermark(watermark, ctx))?;
         if output < self.watermark || output > watermark {
             let before = self.watermark;
             return Err(self.broken(format!("output watermark {output:?} after {before:?} for input {watermark:?}")));
@@ -130,11 +139,11 @@ impl Operator for Checked {
     }
 
     fn on_barrier(&mut self, barrier: Barrier, ctx: &mut dyn Context) -> Result<(), OperatorError> {
-        self.watched(ctx, |operator, ctx| operator.on_barrier(barrier, ctx))
+        self.watched(Cause::Progress, ctx, |operator, ctx| operator.on_barrier(barrier, ctx))
     }
 
     fn restore(&mut self, ctx: &mut dyn Context) -> Result<(), OperatorError> {
-        self.watched(ctx, |operator, ctx| operator.restore(ctx))
+        self.watched(Cause::Progress, ctx, |operator, ctx| operator.restore(ctx))
     }
 
     fn as_readable(&mut self) -> Option<&mut dyn Readable> {

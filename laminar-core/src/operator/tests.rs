@@ -10,7 +10,7 @@ use super::*;
 use crate::data::{Batch, ChangeMode, EventTime, StreamSchema};
 use crate::expr::{CompileError, EvalError, Evaluate, ExprCompiler, ScalarExpr};
 use crate::graph::{NodeSpec, OperatorSpec, WindowKind, WindowSpec};
-use crate::ids::{OperatorId, ShardId};
+use crate::ids::{Epoch, Incarnation, OperatorId, ShardId};
 use crate::shard::ShardMap;
 
 /// Compiles `Negate(column)` to 100 / column, failing at zero, and `Not(column)` to column > 10.
@@ -199,7 +199,11 @@ impl Operator for Liar {
         OperatorId(9)
     }
 
-    fn on_batch(&mut self, _: usize, _: Batch, ctx: &mut dyn Context) -> Result<(), OperatorError> {
+    fn on_batch(&mut self, _: usize, _: Batch, _: &mut dyn Context) -> Result<(), OperatorError> {
+        Ok(())
+    }
+
+    fn on_barrier(&mut self, _: Barrier, ctx: &mut dyn Context) -> Result<(), OperatorError> {
         ctx.emit(self.0.clone());
         Ok(())
     }
@@ -221,7 +225,8 @@ fn a_broken_promise_is_caught() {
         let mut ctx = TestContext::default();
         let mut checked = Checked::new(Box::new(Liar(batch, before)), &stream);
         checked.on_watermark(EventTime(10), &mut ctx).unwrap();
-        checked.on_batch(0, good(0), &mut ctx).is_err()
+        let epoch = Epoch { incarnation: Incarnation(1), number: 1 };
+        checked.on_barrier(Barrier { epoch, checkpoint: None }, &mut ctx).is_err()
     };
     assert!(!caught(good(10), EventTime(10)));
     assert!(caught(good(9), EventTime(10)), "a row behind the watermark");

@@ -61,6 +61,10 @@ impl SplitWatermark {
     /// # Errors
     /// The time column is not a timestamp, or Arrow refuses to filter (a defect).
     pub fn observe(&mut self, batch: Batch, others: EventTime, arrival: EventTime) -> Result<Observed, DataError> {
+        if self.is_idle(arrival) && others != EventTime::MAX {
+            // Time went on without this split: it returns into the present, not into its own past.
+            self.greatest = self.greatest.max(others.shifted(self.delay));
+        }
         self.active_at = arrival;
         let mut observed = self.take_out(batch, arrival)?;
         let watermarks = {

@@ -137,7 +137,7 @@ fn is_text(data_type: &DataType) -> bool {
 #[derive(Clone, Debug)]
 pub struct KeyBuffer {
     bytes: Vec<u8>,
-    offsets: Vec<i32>,
+    offsets: Vec<usize>,
 }
 
 impl Default for KeyBuffer {
@@ -150,7 +150,7 @@ impl KeyBuffer {
     /// Adds a key.
     pub fn push(&mut self, key: &[u8]) {
         self.bytes.extend_from_slice(key);
-        self.offsets.push(self.bytes.len() as i32);
+        self.offsets.push(self.bytes.len());
     }
 
     /// Number of keys.
@@ -165,7 +165,7 @@ impl KeyBuffer {
 
     /// A key.
     pub fn get(&self, at: usize) -> &[u8] {
-        &self.bytes[self.offsets[at] as usize..self.offsets[at + 1] as usize]
+        &self.bytes[self.offsets[at]..self.offsets[at + 1]]
     }
 
     /// Forgets all keys, keeps the memory.

@@ -77,6 +77,16 @@ fn only_a_split_that_has_caught_up_becomes_idle() {
     assert_eq!(split.current(), EventTime::MAX);
 }
 
+#[test]
+fn a_split_that_returns_from_idleness_is_judged_by_the_others() {
+    let mut split = split(5, None);
+    split.observe(rows(&[Some(100)]), EventTime(90), EventTime(0)).unwrap();
+    split.polled(true, EventTime(1));
+    let observed = split.observe(rows(&[Some(150)]), EventTime(500), EventTime(100)).unwrap();
+    assert_eq!(observed.batch.row_watermarks.as_deref(), Some(&[EventTime(500)][..]));
+    assert_eq!(split.current(), EventTime(500));
+}
+
 proptest! {
     /// However a stream is cut into batches, each row is judged alike.
     #[test]
