@@ -3,11 +3,12 @@
 //! Invariant: the catalog in memory is what the manifest holds: it changes only after the engine has
 //! answered that the change is durable, and only under the deployment lock.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use laminar_core::connector::Registry;
 use laminar_core::engine::{self, EngineHandle, EngineOptions};
-use laminar_core::ids::{CheckpointNumber, ObjectId};
+use laminar_core::ids::{CheckpointNumber, Epoch, ObjectId};
 use laminar_core::reactor;
 use laminar_sql::catalog::{Catalog, CatalogRecord};
 use laminar_sql::expression::DataFusionCompiler;
@@ -38,6 +39,8 @@ pub(crate) struct Inner {
     /// Held while the catalog changes.
     pub deploying: Mutex<()>,
     pub planning: Semaphore,
+    /// The newest epoch that holds an acknowledged write of any session.
+    last_write: AtomicU64,
     catalog: RwLock<Catalog>,
 }
 
@@ -67,6 +70,7 @@ impl Database {
             options,
             deploying: Mutex::new(()),
             planning: Semaphore::new(PLANNING_AT_ONCE),
+            last_write: AtomicU64::new(0),
             catalog: RwLock::new(catalog),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -151,6 +155,16 @@ impl Inner {
     /// Replaces the catalog; the caller holds the deployment lock.
     pub fn set_catalog(&self, catalog: Catalog) {
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+    }
+
+    /// Takes note of an acknowledged write, so that later reads of any session see it.
+    pub fn wrote(&self, epoch: Epoch) {
+        self.last_write.fetch_max(epoch.as_u64(), Ordering::AcqRel);
+    }
+
+    /// The newest acknowledged write.
+    pub fn last_write(&self) -> Option<Epoch> {
+        Some(self.last_write.load(Ordering::Acquire)).filter(|e| *e > 0).map(Epoch::from_u64)
     }
 
     /// Runs planning on a blocking thread, a bounded number at once.

@@ -132,7 +132,7 @@ fn same_definition(a: &str, b: &str) -> bool {
 fn normalised(sql: &str) -> String {
     let mut out = String::with_capacity(sql.len());
     let mut quote = None;
-    for c in sql.trim().trim_end_matches(';').chars() {
+    for c in sql.trim().trim_end_matches(';').trim_end().chars() {
         match (quote, c) {
             (None, '\'' | '"') => {
                 quote = Some(c);

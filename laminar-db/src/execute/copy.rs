@@ -34,7 +34,9 @@ pub fn copy_in(
         Box::pin(async move {
             let rows = vec![whole_rows(&schema, &columns, &rows)?];
             let insert = Insert { object: target, rows, on_conflict: OnConflict::Error };
-            Ok(ask(|reply| inner.engine.insert(insert, reply)).await?.rows)
+            let inserted = ask(|reply| inner.engine.insert(insert, reply)).await?;
+            inner.wrote(inserted.epoch);
+            Ok(inserted.rows)
         })
     };
     Ok(Response::CopyIn(Box::new(CopyIn::new(given, copy_format(format)?, Box::new(commit)))))

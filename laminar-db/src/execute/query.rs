@@ -58,10 +58,10 @@ fn level(session: &Session) -> ReadLevel {
     }
 }
 
-/// A session sees its own writes, unless it said otherwise.
+/// A read sees every acknowledged write, unless its session said otherwise.
 fn read_after(session: &Session) -> Option<laminar_core::ids::Epoch> {
     let off = session.settings.get("read_after_write").is_some_and(|v| v == "off");
-    if off { None } else { session.last_write }
+    if off { None } else { session.last_write.max(session.inner.last_write()) }
 }
 
 /// What a statement takes and gives.

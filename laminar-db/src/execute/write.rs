@@ -33,6 +33,7 @@ pub async fn insert(
     }
     let insert = Insert { object: target, rows: vec![rows], on_conflict };
     let inserted = ask(|reply| session.inner.engine.insert(insert, reply)).await?;
+    session.inner.wrote(inserted.epoch);
     session.last_write = session.last_write.max(Some(inserted.epoch));
     let notices = if inserted.read { Vec::new() } else { unread(session, target) };
     Ok(Response::Done { tag: format!("INSERT 0 {}", inserted.rows), notices })

@@ -90,6 +90,7 @@ impl Block {
     pub async fn commit(self, session: &mut Session) -> Result<Vec<Notice>, DbError> {
         if let Some(write) = self.write {
             let inserted = ask(|reply| session.inner.engine.insert(write, reply)).await?;
+            session.inner.wrote(inserted.epoch);
             session.last_write = session.last_write.max(Some(inserted.epoch));
         }
         let Some((change, catalog)) = self.change else { return Ok(Vec::new()) };

@@ -45,6 +45,8 @@ const KNOWN: &[Known] = &[
     ),
     one_of("read_after_write", "on", ON_OFF, "Whether a SELECT waits for the session's own last write."),
     one_of("search_path", "public", &["public", "\"$user\", public", "\"$user\",public"], "There is one schema."),
+    one_of("server_version", "15.0 (LaminarDB 0.1.0)", &["15.0 (LaminarDB 0.1.0)"], "Cannot be changed."),
+    one_of("server_encoding", "UTF8", &["UTF8"], "Cannot be changed."),
     one_of("standard_conforming_strings", "on", &["on"], "A backslash in a string is a backslash."),
     any("statement_timeout", "0", "Accepted for clients; the server's own limit is [server] statement_timeout."),
     any("TimeZone", "UTC", "Time zone of timestamps with time zone."),
