@@ -33,8 +33,6 @@ lint: ## clippy, warnings are errors
 
 test: install tidy ## installs what is missing and passes every test
 	cargo test --workspace
-	$(MAKE) test-kafka
-	$(MAKE) lint
 
 test-kafka: ## the connector and the whole server on a real Kafka
 	cargo build --package laminar-server --bins

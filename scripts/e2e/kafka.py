@@ -27,7 +27,7 @@ BEGIN_MS = 1_700_000_040_000  # a full minute
 PARTITIONS = 4
 DISORDER_MS = 3_000
 SYMBOLS = [f"S{n:02}" for n in range(20)]
-PATIENCE_S = 40
+PATIENCE_S = 120
 
 
 def trades(count: int, seed: int):
