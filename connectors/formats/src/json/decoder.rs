@@ -110,6 +110,12 @@ impl JsonDecoder {
             }
             at += gap.len as usize;
             step += 1;
+            if gap.target == Target::End {
+                ended(bytes, at)?;
+                return fill(&mut self.columns, &self.unfilled);
+            }
+            // The literal may be the beginning of a longer run of white space.
+            at = skip::space(bytes, at);
             at = match gap.target {
                 Target::Column(index) => {
                     let index = index as usize;
@@ -120,15 +126,8 @@ impl JsonDecoder {
                         at,
                     })?
                 }
-                Target::Skip => skip::value(bytes, at, self.reading.max_depth).map_err(|fault| Refusal {
-                    fault,
-                    column: None,
-                    at,
-                })?,
-                Target::End => {
-                    ended(bytes, at)?;
-                    return fill(&mut self.columns, &self.unfilled);
-                }
+                Target::Skip | Target::End => skip::value(bytes, at, self.reading.max_depth)
+                    .map_err(|fault| Refusal { fault, column: None, at })?,
             };
         }
         self.walk(bytes, at, step)
@@ -166,7 +165,7 @@ impl JsonDecoder {
         let rows = self.rows;
         self.unfilled.clear();
         self.unfilled.extend((0..self.columns.len()).filter(|index| self.columns[*index].len() == rows));
-        self.shape.learn(&bytes[literal..=at], Target::End);
+        self.shape.learn(bytes, literal, at + 1, Target::End);
         ended(bytes, at + 1)?;
         fill(&mut self.columns, &self.unfilled)
     }
@@ -207,7 +206,7 @@ impl JsonDecoder {
         let Some(index) = column else {
             let end =
                 skip::value(bytes, at, self.reading.max_depth).map_err(|fault| Refusal { fault, column: None, at })?;
-            self.shape.learn(&bytes[literal..at], Target::Skip);
+            self.shape.learn(bytes, literal, at, Target::Skip);
             return Ok(end);
         };
         let target = &mut self.columns[index];
@@ -220,7 +219,7 @@ impl JsonDecoder {
             column: Some(index),
             at,
         })?;
-        self.shape.learn(&bytes[literal..at], Target::Column(index as u32));
+        self.shape.learn(bytes, literal, at, Target::Column(index as u32));
         Ok(end)
     }
 

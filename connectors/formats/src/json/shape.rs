@@ -36,24 +36,20 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// Learns a literal; none when it is empty or too long.
-    fn new(literal: &[u8], target: Target) -> Option<Self> {
-        if literal.is_empty() || literal.len() > WORDS * 8 {
+    /// Learns the bytes `from..to` of a record; none when there are none or too many.
+    fn new(bytes: &[u8], from: usize, to: usize, target: Target) -> Option<Self> {
+        let len = to - from;
+        if len == 0 || len > WORDS * 8 {
             return None;
         }
+        let last = (len - 1) / 8;
+        let mask = u64::MAX >> (64 - 8 * (len - last * 8));
         let mut words = [0; WORDS];
-        for (index, word) in words.iter_mut().enumerate() {
-            *word = load(literal, index * 8);
+        for (index, word) in words[..=last].iter_mut().enumerate() {
+            *word = load(bytes, from + index * 8);
         }
-        let last = (literal.len() - 1) / 8;
-        let bytes_in_last = literal.len() - last * 8;
-        Some(Self {
-            words,
-            mask: u64::MAX >> (64 - 8 * bytes_in_last),
-            last: last as u32,
-            len: literal.len() as u32,
-            target,
-        })
+        words[last] &= mask;
+        Some(Self { words, mask, last: last as u32, len: len as u32, target })
     }
 
     /// Whether the literal stands at `at`.
@@ -90,12 +86,13 @@ impl Shape {
         self.spoiled = false;
     }
 
-    /// Learns the next literal.
-    pub fn learn(&mut self, literal: &[u8], target: Target) {
+    /// Learns the next literal: the bytes `from..to` of the record.
+    #[inline]
+    pub fn learn(&mut self, bytes: &[u8], from: usize, to: usize, target: Target) {
         if self.spoiled {
             return;
         }
-        match Gap::new(literal, target) {
+        match Gap::new(bytes, from, to, target) {
             Some(gap) => self.gaps.push(gap),
             None => self.spoiled = true,
         }

@@ -98,20 +98,36 @@ fn integer_slow(bytes: &[u8], at: usize) -> Result<(i64, usize), Fault> {
 /// Not a number, or too great for a finite double.
 #[inline]
 pub fn double(bytes: &[u8], at: usize) -> Result<(f64, usize), Fault> {
-    const EXACT: [f64; 23] = [
-        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19,
-        1e20, 1e21, 1e22,
-    ];
-    let number = scan(bytes, at)?;
-    // Mantissa and power are both exact doubles, so one operation rounds once (Clinger 1990).
-    if number.exact && number.mantissa <= 1 << 53 && number.exponent.unsigned_abs() <= 22 {
-        let mantissa = number.mantissa as f64;
-        let power = EXACT[number.exponent.unsigned_abs() as usize];
-        let value = if number.exponent < 0 { mantissa / power } else { mantissa * power };
-        return Ok((if number.negative { -value } else { value }, number.end));
+    let negative = bytes.get(at) == Some(&b'-');
+    let start = at + usize::from(negative);
+    let (mut mantissa, mut end) = digits(bytes, start);
+    let whole = end - start;
+    if whole == 0 || (whole > 1 && bytes[start] == b'0') {
+        return Err(Fault::Type);
     }
-    double_slow(bytes, at, number.end)
+    let mut places = 0;
+    if bytes.get(end) == Some(&b'.') {
+        let fraction = end + 1;
+        (mantissa, end) = digits_onto(mantissa, bytes, fraction);
+        places = end - fraction;
+        if places == 0 {
+            return Err(Fault::Type);
+        }
+    }
+    // Up to 19 digits the mantissa is exact; it and the power being exact doubles, one division
+    // rounds once (Clinger 1990).
+    if whole + places <= 19 && mantissa <= 1 << 53 && !matches!(bytes.get(end), Some(b'e' | b'E')) {
+        let value = mantissa as f64 / EXACT_DOUBLES[places];
+        return Ok((if negative { -value } else { value }, end));
+    }
+    double_slow(bytes, at, scan(bytes, at)?.end)
 }
+
+/// Powers of ten that a double holds exactly.
+const EXACT_DOUBLES: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
+    1e21, 1e22,
+];
 
 #[cold]
 fn double_slow(bytes: &[u8], at: usize, end: usize) -> Result<(f64, usize), Fault> {

@@ -26,13 +26,14 @@ pub fn load(bytes: &[u8], at: usize) -> u64 {
     }
 }
 
-#[cold]
-#[inline(never)]
+#[inline]
 fn load_end(bytes: &[u8], at: usize) -> u64 {
-    let rest = bytes.get(at..).unwrap_or(&[]);
-    let mut chunk = [0u8; 8];
-    chunk[..rest.len()].copy_from_slice(rest);
-    u64::from_le_bytes(chunk)
+    let rest = bytes.len().saturating_sub(at).min(7);
+    match bytes.last_chunk::<8>() {
+        Some(_) if rest == 0 => 0,
+        Some(chunk) => u64::from_le_bytes(*chunk) >> (8 * (8 - rest)),
+        None => bytes.iter().skip(at).rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    }
 }
 
 /// Reads digits from `at` on: their value (wrapping above 19 digits) and where they end.
@@ -92,6 +93,19 @@ pub fn string_stop(bytes: &[u8], mut at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zeros_stand_behind_the_end() {
+        let text = b"0123456789ab";
+        for length in 0..=text.len() {
+            for at in 0..16 {
+                let mut padded = [0u8; 32];
+                padded[..length].copy_from_slice(&text[..length]);
+                let expected = u64::from_le_bytes(padded[at..at + 8].try_into().unwrap());
+                assert_eq!(load(&text[..length], at), expected, "length {length}, at {at}");
+            }
+        }
+    }
 
     #[test]
     fn digit_runs_of_every_length_read_right() {

@@ -94,6 +94,18 @@ fn values_arrive_in_their_columns_whatever_the_order_and_spacing() {
 }
 
 #[test]
+fn more_white_space_than_the_learned_shape_has_is_still_white_space() {
+    let mut decoder = decoder(&[("x", DataType::Int64, false), ("y", DataType::Int64, true)], &[]);
+    for text in ["{\"x\": 1,\"y\":2}", "{\"x\":  1,\"y\": 2}", "{\"x\": \n1,\"y\":\t2 }", "{\"x\": 1,\"y\":2}\n"] {
+        push(decoder.as_mut(), text).unwrap();
+    }
+    assert!(push(decoder.as_mut(), "{\"x\": 1,\"y\":2}}").is_err());
+    assert!(push(decoder.as_mut(), "{\"x\": 1}}").is_err());
+    push(decoder.as_mut(), "{\"x\": 1,\"y\":2}").unwrap();
+    assert_eq!(decoder.finish().unwrap().column(1).as_primitive::<Int64Type>().values().to_vec(), [2; 5]);
+}
+
+#[test]
 fn integers_are_range_checked_and_may_be_written_whole() {
     assert_eq!(one(DataType::Int16, "32767", &[]).unwrap(), "32767");
     assert_eq!(one(DataType::Int16, "-0", &[]).unwrap(), "0");
