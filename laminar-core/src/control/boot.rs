@@ -14,6 +14,7 @@ use crate::connector::{Position, SplitKey};
 use crate::engine::message::{Command, ControlLetter, Event};
 use crate::engine::status::ObjectState;
 use crate::engine::{Boot, EngineError, NewObject, Reply};
+use crate::epoch::Wanted;
 use crate::ids::ObjectId;
 use laminar_storage::manifest::IslandState;
 
@@ -74,7 +75,9 @@ impl Control {
                     }
                     self.coordinator.allow_checkpoints();
                     if let Some(ready) = self.ready.take() {
-                        ready.send(Ok(()));
+                        // Replayed rows become visible, and count as taken keys, with the next epoch.
+                        let epoch = self.coordinator.want(Wanted::Epoch);
+                        self.flushes.push((epoch, Reply::new(move |done| ready.send(done.map(drop)))));
                     }
                 }
                 BootStep::Ready => return self.next_deploy(),
