@@ -3,7 +3,7 @@
 //! A record is first matched against the shape of the last one (see `shape`), value by value; at the
 //! first difference the walk by the grammar takes over in the middle and learns the new shape.
 //! Invariants: a refused record leaves the columns as they were; nothing is accepted that is not
-//! JSON; of a key that occurs twice the last value counts.
+//! JSON; of a key that occurs twice each value must fit and the last one counts.
 
 use std::collections::HashMap;
 
