@@ -25,6 +25,8 @@ static BY_NAME: LazyLock<BTreeMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
         }
         functions.insert(function.name().to_owned(), function);
     }
+    let ours = crate::function::window_time_function();
+    functions.insert(ours.name().to_owned(), ours);
     functions
 });
 

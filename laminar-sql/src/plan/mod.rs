@@ -24,6 +24,8 @@ mod sink;
 mod source;
 mod subscribe;
 mod table;
+#[cfg(test)]
+mod tests;
 mod types;
 mod window_call;
 mod window_node;
