@@ -8,9 +8,9 @@ use datafusion::sql::sqlparser::ast::Query;
 use laminar_core::graph::{ObjectSpec, PipelineKind};
 
 use super::admit::{Purpose, admit};
-use super::clause::Clauses;
+use super::clause::{ClauseId, Clauses};
 use super::provider::{Provider, config};
-use super::{Context, Planned, Relation, bind, constant, logical, lower};
+use super::{Context, Planned, Relation, constant, logical, lower};
 use crate::adhoc::AdhocQuery;
 use crate::error::{Kind, SqlError};
 use crate::function::checked_arithmetic;
@@ -59,10 +59,16 @@ impl Context<'_> {
         let mut clauses: Clauses = admit(query, Purpose::AdHoc)?;
         let mut lowered = query.clone();
         lower::lower(&mut lowered, self.catalog, &mut clauses)?;
+        if clauses.has(ClauseId::Window) {
+            return Err(SqlError::unsupported(
+                "TUMBLE or HOP in a SELECT over kept rows",
+                "group by date_bin(INTERVAL '1 minute', ts), or use the window in CREATE MATERIALIZED VIEW",
+            ));
+        }
         let config = Arc::new(config(self.settings.time_zone()));
         let provider = Provider { catalog: self.catalog, purpose: Purpose::AdHoc, config: config.clone() };
         let plan = logical::coerced(&lowered, &provider)?;
-        let plan = checked_arithmetic(bind::bind(plan)?)?;
+        let plan = checked_arithmetic(plan)?;
         readable(&plan)?;
         Ok(plan)
     }
