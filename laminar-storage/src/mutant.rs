@@ -15,6 +15,8 @@ pub(crate) enum Mutant {
     PublishBeforeOutboxSync,
     /// The log reader takes the last valid group for a torn tail.
     CutValidTail,
+    /// A shard's barrier misses a changed block; planted by the checker's own engine.
+    ForgetDirtyBlock,
 }
 
 #[cfg(test)]

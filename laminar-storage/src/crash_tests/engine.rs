@@ -1,20 +1,22 @@
 //! A small engine over the real WAL, outboxes, manifest and recovery, in the engine's order of things.
 //!
-//! Each row that is durable in the WAL goes into its shard's state and its shard's outbox. State is a
-//! file per checkpoint. An applier brings published outbox frames to a target.
+//! Each row that is durable in the WAL goes into its shard's state (arena and page file) and its shard's
+//! outbox. An applier brings published outbox frames to a target.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 
 use super::oracle::{Check, Oracle, Rows, SHARDS};
-use crate::disk::{Blocking, Disk, DiskErrorKind, DiskOp, SimDisk, SimMachine};
+use super::state::ShardState;
+use crate::disk::{Disk, SimDisk, SimMachine};
 use crate::ids::{CheckpointNumber, Epoch, Incarnation, IslandId, Lsn, ObjectId, OutboxPosition, ReactorId, ShardId};
 use crate::log::{DirectoryId, LogOptions};
+use crate::manifest::PageFileMark as KeptMark;
 use crate::manifest::{
-    CatalogChange, CatalogEntry, Checkpoint, CheckpointDraft, IslandState, ObjectKind, OutboxMark, PageFileMark,
-    Publisher, PublisherOptions, WalMark,
+    CatalogChange, CatalogEntry, Checkpoint, CheckpointDraft, IslandState, ObjectKind, OutboxMark, Publisher,
+    PublisherOptions, WalMark,
 };
 use crate::outbox::{Outbox, OutboxOptions, OutboxReader, OutboxStart};
+use crate::page_file::PageFileMark;
 use crate::recovery::{Recovered, RecoveryOptions, recover};
 use crate::wal::{self, Wal, WalLog};
 use crate::{Result, StorageError};
@@ -54,6 +56,8 @@ pub(super) struct Engine {
     wal: Wal,
     outboxes: Vec<Outbox>,
     publisher: Publisher,
+    shards: Vec<ShardState>,
+    /// What the shards hold, to compare with.
     state: Rows,
     waiting: VecDeque<(Lsn, usize, u64)>,
     contained: [Lsn; SHARDS],
@@ -73,10 +77,15 @@ impl Engine {
         check(oracle.catalog(recovered.catalog.version))?;
         let Recovered { directory, incarnation, checkpoint, wal: logs, outboxes: starts, publisher, .. } = recovered;
         let number = checkpoint.as_ref().map_or(CheckpointNumber(0), |checkpoint| checkpoint.number);
-        let state = match &checkpoint {
-            Some(checkpoint) => read_state(&mut control_disk, checkpoint)?,
-            None => Rows::default(),
-        };
+        let mut reactor_disk = machine.disk();
+        let mut shards = Vec::new();
+        let mut state = Rows::default();
+        for shard in 0..SHARDS {
+            let marks = marks_of(publisher.retention().kept(), shard);
+            let loaded = ShardState::load(&mut reactor_disk, &mut control_disk, shard, &marks)?;
+            state[shard] = loaded.rows().map_err(Stop::Violation)?;
+            shards.push(loaded);
+        }
         check(oracle.recovered_checkpoint(number, &state))?;
         check(oracle.target_is_behind(number))?;
         let mut outboxes = Vec::new();
@@ -88,13 +97,14 @@ impl Engine {
             outboxes.push(Outbox::create(directory, incarnation, start, options)?);
         }
         let mut engine = Self {
-            reactor_disk: machine.disk(),
+            reactor_disk,
             control_disk,
             directory,
             incarnation,
             wal: Wal::create(directory, incarnation, REACTOR, SMALL)?,
             outboxes,
             publisher,
+            shards,
             state,
             waiting: VecDeque::new(),
             contained: [Lsn(0); SHARDS],
@@ -137,6 +147,9 @@ impl Engine {
             for outbox in &mut self.outboxes {
                 mine |= outbox.complete(&mut self.reactor_disk, completion)?;
             }
+            for shard in &mut self.shards {
+                mine |= shard.complete(completion)?;
+            }
             assert!(mine, "every completion has an owner");
         }
         while let Some((lsn, shard, row)) = self.waiting.front().copied() {
@@ -153,6 +166,7 @@ impl Engine {
 
     fn take_row(&mut self, shard: usize, row: u64) -> Result<()> {
         self.state[shard].push(row);
+        self.shards[shard].add(row)?;
         let epoch = Epoch { incarnation: self.incarnation, number: self.epoch };
         self.outboxes[shard].append(epoch, &[&row.to_le_bytes(), &[0xCD; 100]])?;
         Ok(())
@@ -183,11 +197,22 @@ impl Engine {
         let barrier = self.state.clone();
         let contained = self.contained;
         let positions: Vec<OutboxPosition> = self.outboxes.iter_mut().map(Outbox::sync_for_checkpoint).collect();
-        while self.outboxes.iter().zip(&positions).any(|(outbox, position)| outbox.synced() < *position) {
+        self.shards.iter_mut().for_each(ShardState::freeze);
+        let mut patience = 100_000;
+        let pages = loop {
             self.turn(oracle)?;
-        }
-        let name = self.write_state(&barrier)?;
-        let draft = self.draft(&positions, contained, name);
+            patience -= 1;
+            assert!(patience > 0, "a checkpoint does not end");
+            let mut marks = Vec::new();
+            for shard in &mut self.shards {
+                marks.extend(shard.write(&mut self.reactor_disk)?);
+            }
+            let synced = self.outboxes.iter().zip(&positions).all(|(outbox, position)| outbox.synced() >= *position);
+            if synced && marks.len() == SHARDS {
+                break marks;
+            }
+        };
+        let draft = self.draft(&positions, contained, pages);
         let newest = self.publisher.retention().newest().map_or(CheckpointNumber(0), |newest| newest.number);
         let first = Epoch { incarnation: self.incarnation, number: 1 }.as_u64();
         let number = CheckpointNumber((newest.0 + 1).max(first));
@@ -200,14 +225,20 @@ impl Engine {
         Ok(())
     }
 
-    fn draft(&self, positions: &[OutboxPosition], contained: [Lsn; SHARDS], state: Vec<u8>) -> CheckpointDraft {
+    fn draft(
+        &self,
+        positions: &[OutboxPosition],
+        contained: [Lsn; SHARDS],
+        pages: Vec<PageFileMark>,
+    ) -> CheckpointDraft {
         let outboxes = positions
             .iter()
             .enumerate()
             .map(|(shard, position)| OutboxMark { sink: SINK, shard: ShardId(shard as u16), position: *position })
             .collect();
         let epoch = Epoch { incarnation: self.incarnation, number: self.epoch };
-        let pages = vec![PageFileMark { shard: ShardId(0), bytes: state }];
+        let keep = |mark: PageFileMark| KeptMark { shard: mark.shard, bytes: mark.encode().to_vec() };
+        let pages = pages.into_iter().map(keep).collect();
         let log = WalLog { incarnation: self.incarnation, reactor: REACTOR };
         let shards = contained.iter().enumerate().map(|(shard, lsn)| (ShardId(shard as u16), *lsn)).collect();
         CheckpointDraft {
@@ -216,20 +247,6 @@ impl Engine {
             wal: vec![WalMark { log, end: None, floor: contained.into_iter().min().unwrap(), shards }],
             sinks: self.publisher.retention().sinks(),
         }
-    }
-
-    fn write_state(&mut self, state: &Rows) -> Result<Vec<u8>> {
-        let path = PathBuf::from(format!("state-{:05}-{:05}", self.incarnation.0, self.epoch));
-        let content = encode_state(state);
-        let file = self.control_disk.create(&path).map_err(StorageError::disk("create state"))?;
-        let mut blocking = Blocking::new(&mut self.control_disk);
-        blocking.write(file, 0, content.clone()).map_err(StorageError::disk("write state"))?;
-        blocking.sync(file).map_err(StorageError::disk("sync state"))?;
-        blocking.sync_dir("".as_ref()).map_err(StorageError::disk("sync directory"))?;
-        self.control_disk.close(file);
-        let mut mark = crc32c::crc32c(&content).to_le_bytes().to_vec();
-        mark.extend_from_slice(path.to_str().unwrap().as_bytes());
-        Ok(mark)
     }
 
     /// The applier: sends what is published and not yet marked, with the marker, in one step.
@@ -268,52 +285,26 @@ impl Engine {
                 wal::remove(&mut self.control_disk, log)?;
             }
         }
-        let kept: Vec<String> = self.publisher.retention().kept().iter().map(state_name).collect();
-        let names = self.control_disk.list("".as_ref()).map_err(StorageError::disk("list"))?;
-        for name in names.iter().filter(|name| name.starts_with("state-") && !kept.contains(name)) {
-            let removed = Blocking::new(&mut self.control_disk).run(DiskOp::Remove { path: PathBuf::from(name) });
-            removed.map_err(StorageError::disk("remove state"))?;
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            shard.retain_only(&marks_of(self.publisher.retention().kept(), number));
         }
         Ok(())
     }
 }
 
-fn encode_state(state: &Rows) -> Vec<u8> {
-    let mut content = Vec::new();
-    for rows in state {
-        content.extend_from_slice(&(rows.len() as u64).to_le_bytes());
-        rows.iter().for_each(|row| content.extend_from_slice(&row.to_le_bytes()));
-    }
-    content
-}
-
-fn state_name(checkpoint: &Checkpoint) -> String {
-    String::from_utf8(checkpoint.draft.islands[0].pages[0].bytes[4..].to_vec()).unwrap()
-}
-
-fn state_content(disk: &mut dyn Disk, checkpoint: &Checkpoint) -> Result<Vec<u8>> {
-    let name = state_name(checkpoint);
-    let content = Blocking::new(disk).read_file(name.as_ref(), 1 << 20).map_err(|error| match error.kind {
-        DiskErrorKind::NotFound => StorageError::Missing { file: name.clone(), detail: "state".to_owned() },
-        _ => StorageError::disk("read state")(error),
-    })?;
-    if crc32c::crc32c(&content).to_le_bytes() == checkpoint.draft.islands[0].pages[0].bytes[..4] {
-        return Ok(content);
-    }
-    Err(StorageError::Rot { file: name, offset: 0, detail: "checksum".to_owned() })
+/// The marks of one shard, oldest first.
+fn marks_of(kept: &[Checkpoint], shard: usize) -> Vec<PageFileMark> {
+    let pages = kept.iter().flat_map(|checkpoint| &checkpoint.draft.islands).flat_map(|island| &island.pages);
+    pages
+        .filter(|kept| usize::from(kept.shard.0) == shard)
+        .filter_map(|kept| PageFileMark::decode(&kept.bytes))
+        .collect()
 }
 
 fn verify_state(disk: &mut dyn Disk, _: DirectoryId, checkpoint: &Checkpoint) -> Result<()> {
-    state_content(disk, checkpoint).map(|_| ())
-}
-
-fn read_state(disk: &mut dyn Disk, checkpoint: &Checkpoint) -> Result<Rows> {
-    let content = state_content(disk, checkpoint)?;
-    let mut numbers = content.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()));
-    let mut rows = Rows::default();
-    for shard in &mut rows {
-        let count = numbers.next().unwrap() as usize;
-        *shard = numbers.by_ref().take(count).collect();
-    }
-    Ok(rows)
+    let mut pages = checkpoint.draft.islands.iter().flat_map(|island| &island.pages);
+    pages.try_for_each(|kept| match PageFileMark::decode(&kept.bytes) {
+        Some(mark) => ShardState::verify(disk, mark),
+        None => Err(StorageError::Missing { file: "pages".to_owned(), detail: "a mark does not verify".to_owned() }),
+    })
 }

@@ -34,16 +34,16 @@ impl<'a> Blocking<'a> {
             self.disk.wait();
             self.disk.completions(&mut arrived);
             if arrived.is_empty() {
-                return Err(DiskError {
-                    kind: DiskErrorKind::Io,
-                    message: "the disk lost an operation: nothing in flight and no completion".to_owned(),
-                });
+                let message = "the disk lost an operation: nothing in flight and no completion".to_owned();
+                return Err(DiskError { kind: DiskErrorKind::Io, message });
             }
-            for completion in arrived.drain(..) {
-                debug_assert_eq!(completion.ticket, ticket, "a blocking disk handle is not shared");
-                if completion.ticket == ticket {
-                    return completion.result;
-                }
+            // Somebody else's completion would be lost here, and its owner wait for ever.
+            assert!(
+                arrived.iter().all(|completion| completion.ticket == ticket),
+                "a disk handle is used for blocking calls while it has other operations in flight"
+            );
+            if let Some(completion) = arrived.pop() {
+                return completion.result;
             }
         }
     }

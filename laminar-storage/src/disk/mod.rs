@@ -1,6 +1,8 @@
 //! The disk port and its worlds: the real one and the simulated one.
 
 mod blocking;
+#[cfg(test)]
+mod contract_tests;
 mod fallocate;
 mod port;
 mod real;

@@ -33,7 +33,8 @@ impl Default for PublisherOptions {
     }
 }
 
-/// The one writer of the manifest.
+/// The one writer of the manifest. All calls get the disk handle that [`Publisher::start`] got, which
+/// nobody else uses meanwhile.
 pub struct Publisher {
     log: LogId,
     incarnation: Incarnation,

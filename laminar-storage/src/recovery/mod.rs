@@ -132,7 +132,7 @@ pub fn recover(disk: &mut dyn Disk, options: RecoveryOptions, verify: VerifyStat
 /// Creates the directories of all logs, durably.
 pub(crate) fn sync_directories(disk: &mut dyn Disk) -> Result<()> {
     let what = "create the data directory's parts";
-    for dir in ["wal", "outbox"] {
+    for dir in ["wal", "outbox", "pages"] {
         disk.create_dir(Path::new(dir)).map_err(StorageError::disk(what))?;
     }
     Blocking::new(disk).sync_dir(Path::new("")).map_err(StorageError::disk(what))
@@ -341,3 +341,6 @@ impl Recovery {
         Ok(Step::Done)
     }
 }
+
+#[cfg(test)]
+mod tests;
