@@ -46,7 +46,7 @@ impl Roots {
         }
         let roots: Vec<String> = self.0.iter().map(|root| root.display().to_string()).collect();
         let message = format!(
-            "'{}' lies outside of the directories that files may be in ({}); move it or add its directory to [file] roots",
+            "'{}' lies outside of the directories that files may be in ({}); move it or add its directory to [files] roots",
             given.display(),
             roots.join(", ")
         );
