@@ -96,12 +96,18 @@ impl Session {
         self.settings.get(name)
     }
 
+    fn open_block(&mut self, what: &str) -> Result<&mut Block, DbError> {
+        let missing = || DbError::new("LDB-4046", "25P01", format!("{what} can only be used in transaction blocks"));
+        self.block.as_mut().ok_or_else(missing)
+    }
+
     pub(crate) fn block(&mut self) -> Option<&mut Block> {
         self.block.as_mut()
     }
 
     fn refuse_in_failed_block(&self, statement: &Statement) -> Result<(), DbError> {
-        let ends = matches!(statement.kind, StatementKind::Commit | StatementKind::Rollback);
+        let ends =
+            matches!(statement.kind, StatementKind::Commit | StatementKind::Rollback | StatementKind::RollbackTo(_));
         if self.transaction() == TransactionState::Failed && !ends {
             let message = "current transaction is aborted, commands ignored until end of transaction block";
             return Err(DbError::new("LDB-4040", "25P02", message));
@@ -118,6 +124,18 @@ impl Session {
                 };
                 self.block.get_or_insert_default();
                 Ok(Response::Done { tag: "BEGIN".to_owned(), notices })
+            }
+            Transaction::Savepoint(name) => {
+                self.open_block("SAVEPOINT")?.save(&name);
+                Ok(Response::done("SAVEPOINT"))
+            }
+            Transaction::Release(name) => {
+                self.open_block("RELEASE SAVEPOINT")?.release(&name)?;
+                Ok(Response::done("RELEASE"))
+            }
+            Transaction::RollbackTo(name) => {
+                self.open_block("ROLLBACK TO SAVEPOINT")?.roll_back_to(&name)?;
+                Ok(Response::done("ROLLBACK"))
             }
             Transaction::Rollback => Ok(match self.block.take() {
                 Some(_) => Response::done("ROLLBACK"),

@@ -24,6 +24,16 @@ pub(crate) struct Block {
     write: Option<Insert>,
     bytes: usize,
     change: Option<(Change, Catalog)>,
+    savepoints: Vec<Savepoint>,
+}
+
+/// What a block held when SAVEPOINT was said: drivers wrap what may fail in one.
+struct Savepoint {
+    name: String,
+    /// Batches of rows; none = no row was written.
+    batches: Option<usize>,
+    bytes: usize,
+    change: Option<(Change, Catalog)>,
 }
 
 impl Block {
@@ -33,6 +43,44 @@ impl Block {
 
     pub fn failed(&self) -> bool {
         self.failed
+    }
+
+    /// Remembers what the block holds now.
+    pub fn save(&mut self, name: &str) {
+        let batches = self.write.as_ref().map(|w| w.rows.len());
+        let (bytes, change) = (self.bytes, self.change.clone());
+        self.savepoints.push(Savepoint { name: name.to_owned(), batches, bytes, change });
+    }
+
+    /// Forgets a savepoint and those after it; what the block holds stays.
+    ///
+    /// # Errors
+    /// There is no such savepoint.
+    pub fn release(&mut self, name: &str) -> Result<(), DbError> {
+        let at = self.savepoint(name)?;
+        self.savepoints.truncate(at);
+        Ok(())
+    }
+
+    /// Goes back to what the block held at a savepoint, which stays; a failed block is open again.
+    ///
+    /// # Errors
+    /// There is no such savepoint.
+    pub fn roll_back_to(&mut self, name: &str) -> Result<(), DbError> {
+        let at = self.savepoint(name)?;
+        self.savepoints.truncate(at + 1);
+        let there = &self.savepoints[at];
+        match there.batches {
+            None => self.write = None,
+            Some(batches) => self.write.iter_mut().for_each(|w| w.rows.truncate(batches)),
+        }
+        (self.bytes, self.change, self.failed) = (there.bytes, there.change.clone(), false);
+        Ok(())
+    }
+
+    fn savepoint(&self, name: &str) -> Result<usize, DbError> {
+        let found = self.savepoints.iter().rposition(|s| s.name == name);
+        found.ok_or_else(|| DbError::new("LDB-4047", "3B001", format!("savepoint \"{name}\" does not exist")))
     }
 
     /// The catalog with the block's own definitions, if it has any.

@@ -34,6 +34,11 @@ pub struct Connection<S> {
     skipping: bool,
 }
 
+/// An encoding's name as PostgreSQL compares it: letters and digits only (`'utf-8'` is `utf8`).
+fn encoding(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()
+}
+
 /// Serves a client until either side ends.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut wire: Wire<S>, gate: Gate, cancels: Cancels, limits: Limits) {
     let hello = tokio::time::timeout(limits.startup_timeout, greet(&mut wire)).await;
@@ -115,6 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Result<(), Fault> {
         self.wire.put(&Authentication::Ok);
         for (name, value) in settings {
+            let value = if name == "client_encoding" { encoding(&value) } else { value };
             let sql = format!("SET \"{}\" = '{}'", name.replace('"', "\"\""), value.replace('\'', "''"));
             self.quietly(&sql).await?;
         }

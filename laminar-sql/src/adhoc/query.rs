@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue};
 use datafusion::datasource::{MemTable, provider_as_source};
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -89,7 +90,7 @@ impl AdhocQuery {
     /// # Errors
     /// The optimizer fails on the plan.
     pub fn relations(&self) -> Result<Vec<RelationUse>, SqlError> {
-        let optimized = state().optimize(&self.plan)?;
+        let optimized = started().optimize(&self.plan)?;
         let mut uses: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         optimized.apply_with_subqueries(|node| {
             if let LogicalPlan::TableScan(scan) = node
@@ -119,8 +120,9 @@ impl AdhocQuery {
         Box::pin(async move {
             let schema = self.schema();
             let plan = with_rows(self.plan, &rows)?;
-            let physical = state().create_physical_plan(&plan).await?;
-            let stream = datafusion::physical_plan::execute_stream(physical, state().task_ctx())?;
+            let state = started();
+            let physical = state.create_physical_plan(&plan).await?;
+            let stream = datafusion::physical_plan::execute_stream(physical, state.task_ctx())?;
             let rows = stream.map(move |batch| {
                 let batch = batch?;
                 RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).map_err(SqlError::from)
@@ -133,6 +135,13 @@ impl AdhocQuery {
     pub fn explain(&self) -> String {
         state().optimize(&self.plan).unwrap_or_else(|_| self.plan.clone()).display_indent().to_string()
     }
+}
+
+/// The session state of a query that starts now: `now()` is one moment for all of it.
+fn started() -> SessionState {
+    let mut state = state().clone();
+    state.mark_start_execution();
+    state
 }
 
 /// The plan with each relation replaced by its rows.

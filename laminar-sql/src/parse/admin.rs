@@ -16,8 +16,6 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["MERGE"], "INSERT … ON CONFLICT (key) DO UPDATE replaces a row of a table"),
     (&["TRUNCATE"], "DROP TABLE and CREATE TABLE again"),
     (&["ALTER"], "CREATE OR REPLACE changes a query; DROP and CREATE change the rest"),
-    (&["SAVEPOINT"], "use one transaction without savepoints"),
-    (&["RELEASE"], "use one transaction without savepoints"),
     (&["DECLARE"], "SUBSCRIBE inside COPY (…) TO STDOUT delivers rows as they come"),
     (&["FETCH"], "SUBSCRIBE inside COPY (…) TO STDOUT delivers rows as they come"),
     (&["CLOSE"], "there are no cursors"),
@@ -53,8 +51,8 @@ pub(super) fn statement(piece: Piece) -> Result<StatementKind, SqlError> {
     match word.as_str() {
         "SELECT" | "WITH" | "VALUES" | "TABLE" | "FROM" => return query(c),
         "CREATE" | "DROP" | "INSERT" | "COPY" | "SUBSCRIBE" | "TAIL" | "SHOW" | "LIST" | "DESCRIBE" | "DESC"
-        | "EXPLAIN" | "BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT" | "SET" | "RESET" | "DISCARD"
-        | "DEALLOCATE" | "CHECKPOINT" | "FLUSH" | "WAIT" | "ADVANCE" | "PAUSE" | "RESUME" => {}
+        | "EXPLAIN" | "BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT" | "SAVEPOINT" | "RELEASE" | "SET"
+        | "RESET" | "DISCARD" | "DEALLOCATE" | "CHECKPOINT" | "FLUSH" | "WAIT" | "ADVANCE" | "PAUSE" | "RESUME" => {}
         _ => return Err(c.unexpected("a statement")),
     }
     c.next();
@@ -70,6 +68,11 @@ pub(super) fn statement(piece: Piece) -> Result<StatementKind, SqlError> {
         "BEGIN" | "START" => begin(c),
         "COMMIT" | "END" => end(c, StatementKind::Commit),
         "ROLLBACK" | "ABORT" => end(c, StatementKind::Rollback),
+        "SAVEPOINT" => savepoint(c, StatementKind::Savepoint),
+        "RELEASE" => {
+            c.accept(&["SAVEPOINT"]);
+            savepoint(c, StatementKind::Release)
+        }
         "SET" => set(c),
         "RESET" => reset(c),
         "DISCARD" => {
@@ -157,14 +160,21 @@ fn end(cursor: &mut Cursor, kind: StatementKind) -> Result<StatementKind, SqlErr
         cursor.accept(&["WORK"]);
     }
     let at = cursor.here();
-    if cursor.looking_at(&["TO"]) {
-        return Err(SqlError::unsupported("ROLLBACK TO SAVEPOINT", "roll the whole transaction back").at(at));
+    if matches!(kind, StatementKind::Rollback) && cursor.accept(&["TO"]) {
+        cursor.accept(&["SAVEPOINT"]);
+        return savepoint(cursor, StatementKind::RollbackTo);
     }
     if cursor.accept(&["AND", "NO", "CHAIN"]) || !cursor.looking_at(&["AND"]) {
         cursor.finish()?;
         return Ok(kind);
     }
     Err(SqlError::unsupported("AND CHAIN", "send BEGIN").at(at))
+}
+
+fn savepoint(cursor: &mut Cursor, kind: fn(String) -> StatementKind) -> Result<StatementKind, SqlError> {
+    let name = cursor.name()?;
+    cursor.finish()?;
+    Ok(kind(name))
 }
 
 /// `a`, `a.b`

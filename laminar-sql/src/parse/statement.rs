@@ -74,6 +74,12 @@ pub enum StatementKind {
     Commit,
     /// ROLLBACK.
     Rollback,
+    /// SAVEPOINT.
+    Savepoint(String),
+    /// RELEASE SAVEPOINT.
+    Release(String),
+    /// ROLLBACK TO SAVEPOINT.
+    RollbackTo(String),
     /// SET; the values joined with `, `. No value = DEFAULT.
     Set {
         /// The setting.

@@ -22,7 +22,7 @@ pub enum Param {
 }
 
 /// Transaction statements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transaction {
     /// BEGIN.
     Begin,
@@ -30,6 +30,12 @@ pub enum Transaction {
     Commit,
     /// ROLLBACK.
     Rollback,
+    /// SAVEPOINT.
+    Savepoint(String),
+    /// RELEASE SAVEPOINT.
+    Release(String),
+    /// ROLLBACK TO SAVEPOINT.
+    RollbackTo(String),
 }
 
 /// What a statement asks for.

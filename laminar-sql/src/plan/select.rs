@@ -12,6 +12,7 @@ use super::clause::{ClauseId, Clauses};
 use super::provider::{Provider, config};
 use super::{Context, Planned, Relation, constant, logical, lower};
 use crate::adhoc::AdhocQuery;
+use crate::adhoc::pg_catalog::rewrite;
 use crate::error::{Kind, SqlError};
 use crate::function::checked_arithmetic;
 use crate::parse::{CopyFormat, QueryTail};
@@ -65,6 +66,7 @@ impl Context<'_> {
                 "group by date_bin(INTERVAL '1 minute', ts), or use the window in CREATE MATERIALIZED VIEW",
             ));
         }
+        rewrite(&mut lowered);
         let config = Arc::new(config(self.settings.time_zone()));
         let provider = Provider { catalog: self.catalog, purpose: Purpose::AdHoc, config: config.clone() };
         let plan = logical::coerced(&lowered, &provider)?;

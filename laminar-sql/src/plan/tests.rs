@@ -6,7 +6,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use laminar_core::connector::options::{OptionKind, OptionSpec, Options};
 use laminar_core::connector::{
-    Applier, ConnectorError, Decoder, DecoderFactory, Malformed, RawRecord, Registry, SinkFactory, Source, SourceFactory,
+    Applier, ConnectorError, Decoder, DecoderFactory, Malformed, RawRecord, Registry, SinkFactory, Source,
+    SourceFactory,
 };
 use laminar_core::data::ChangeMode;
 use laminar_core::graph::{EmitMode, Envelope, NodeSpec, ObjectSpec, OperatorSpec, SinkSpec, SourceSpec, WindowKind};
@@ -104,7 +105,11 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let registry = Registry::default().source(Kafka).sink(Kafka).decoder(Json);
-        Self { planner: Planner::new(Arc::new(registry)), catalog: Catalog::new(), settings: SessionSettings::default() }
+        Self {
+            planner: Planner::new(Arc::new(registry)),
+            catalog: Catalog::new(),
+            settings: SessionSettings::default(),
+        }
     }
 
     fn with_trades() -> Self {
@@ -207,7 +212,8 @@ fn hop_takes_slide_then_size_and_swapped_arguments_are_refused() {
 #[test]
 fn a_stream_over_windows_emits_on_close_and_a_view_its_current_value() {
     let mut desk = Desk::with_trades();
-    let query = "SELECT symbol, window_end, max(price) AS high FROM trades GROUP BY symbol, TUMBLE(ts, INTERVAL '1 minute')";
+    let query =
+        "SELECT symbol, window_end, max(price) AS high FROM trades GROUP BY symbol, TUMBLE(ts, INTERVAL '1 minute')";
     desk.run(&format!("CREATE STREAM s AS {query}")).unwrap();
     desk.run(&format!("CREATE MATERIALIZED VIEW v AS {query}")).unwrap();
     desk.run(&format!("CREATE MATERIALIZED VIEW c AS {query} EMIT FINAL ALLOW LATENESS INTERVAL '5 s'")).unwrap();
@@ -226,10 +232,17 @@ fn a_stream_over_windows_emits_on_close_and_a_view_its_current_value() {
 #[test]
 fn window_columns_are_time_attributes_and_a_computed_column_is_not() {
     let mut desk = Desk::with_trades();
-    desk.run("CREATE STREAM w AS SELECT window_time, count(*) AS n FROM trades GROUP BY TUMBLE(ts, INTERVAL '1 second')").unwrap();
-    desk.run("CREATE STREAM w2 AS SELECT window_start, sum(n) AS n FROM w GROUP BY TUMBLE(window_time, INTERVAL '1 minute')").unwrap();
+    desk.run(
+        "CREATE STREAM w AS SELECT window_time, count(*) AS n FROM trades GROUP BY TUMBLE(ts, INTERVAL '1 second')",
+    )
+    .unwrap();
+    desk.run(
+        "CREATE STREAM w2 AS SELECT window_start, sum(n) AS n FROM w GROUP BY TUMBLE(window_time, INTERVAL '1 minute')",
+    )
+    .unwrap();
     desk.run("CREATE STREAM late AS SELECT ts + INTERVAL '1 hour' AS moved FROM trades").unwrap();
-    let error = desk.refused("CREATE STREAM x AS SELECT count(*) AS n FROM late GROUP BY TUMBLE(moved, INTERVAL '1 minute')");
+    let error =
+        desk.refused("CREATE STREAM x AS SELECT count(*) AS n FROM late GROUP BY TUMBLE(moved, INTERVAL '1 minute')");
     assert!(error.message.contains("moved"), "{error}");
 }
 
@@ -257,7 +270,8 @@ fn an_updating_query_into_a_plain_sink_is_refused_with_the_way_out() {
     let query = "SELECT symbol, count(*) AS n FROM trades GROUP BY symbol";
     let error = desk.refused(&format!("CREATE SINK k INTO KAFKA (topic = 'x') AS {query}"));
     assert!(error.hint.unwrap().contains("EMIT ON WINDOW CLOSE"));
-    desk.run(&format!("CREATE SINK k AS {query} WITH (connector = 'kafka', topic = 'x', envelope = 'upsert')")).unwrap();
+    desk.run(&format!("CREATE SINK k AS {query} WITH (connector = 'kafka', topic = 'x', envelope = 'upsert')"))
+        .unwrap();
     match &desk.catalog.get("k").unwrap().spec {
         ObjectSpec::Sink(sink) => assert_eq!((sink.envelope, sink.key.as_deref()), (Envelope::Upsert, Some(&[0][..]))),
         other => panic!("{other:?}"),
@@ -330,7 +344,8 @@ fn drop_names_what_depends_and_cascade_takes_it() {
 fn inserted_rows_are_whole_typed_and_checked() {
     let mut desk = Desk::with_trades();
     let params = [Param::Text("ABC".to_owned()), Param::Text("2.5".to_owned())];
-    let planned = desk.run_with("INSERT INTO trades (symbol, price, ts) VALUES ($1, $2, '2024-01-01 00:00:00')", &params);
+    let planned =
+        desk.run_with("INSERT INTO trades (symbol, price, ts) VALUES ($1, $2, '2024-01-01 00:00:00')", &params);
     let Ok(Some(Planned::Insert { rows, .. })) = planned else { panic!("{planned:?}") };
     assert_eq!((rows.num_rows(), rows.num_columns()), (1, 4));
     assert_eq!(desk.refused("INSERT INTO trades (symbol) VALUES ('much too long')").sqlstate, "22001");
