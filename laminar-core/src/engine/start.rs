@@ -9,7 +9,7 @@ use super::assemble::{Assembly, AssemblyParts, EngineSeed, assemble};
 use super::{EngineError, EngineHandle, EngineOptions, RecoveredCatalog, Reply, RestoreOptions, Restored, restore};
 use crate::connector::Registry;
 use crate::expr::ExprCompiler;
-use crate::reactor::{Clock, Parker, Seat, Spawn, SpawnError, Start, SystemClock, ThreadSpawn, core_of};
+use crate::reactor::{Clock, Parker, Seat, Spawn, SpawnError, Start, SystemClock, ThreadSpawn, Watch, core_of};
 use laminar_storage::disk::{IoMode, RealDisk};
 use laminar_storage::lock::DirectoryLock;
 use laminar_storage::log::DirectoryId;
@@ -54,9 +54,11 @@ pub fn start(
     let refused = |error: SpawnError| EngineError::Start(error.message);
     // Control first, from this unpinned thread: threads inherit the affinity of their parent.
     spawn.spawn("control".into(), control_parker, Box::new(control)).map_err(refused)?;
+    let watch = Arc::new(Watch::start(clock.clone()).map_err(refused)?);
     for (index, (seat, seed)) in seats.into_iter().zip(engines).enumerate() {
         let name = format!("reactor-{index}");
-        let at = Start { name, core: core_of(index), data_dir: data_dir.clone(), clock: clock.clone() };
+        let (clock, watch) = (clock.clone(), watch.clone());
+        let at = Start { name, core: core_of(index), data_dir: data_dir.clone(), clock, watch };
         if let Err(error) = sit(seat, at, seed) {
             handle.shutdown(Reply::ignored());
             return Err(refused(error));

@@ -31,7 +31,7 @@ impl Bell {
 
     /// Announces that the caller is about to sleep; it must look for work once more after this.
     pub fn prepare(&self) {
-        self.parked.store(true, Ordering::Relaxed);
+        self.parked.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
     }
 

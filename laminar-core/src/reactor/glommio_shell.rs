@@ -3,7 +3,8 @@
 //! Invariants (each a measured trap): the pre-emption timer is 1 ms, else a busy executor sees wakes
 //! of other threads only after 100 ms; the ring's memory is 1 MiB, else many executors hit the
 //! memory-lock limit; the starter waits for a handshake, because `spawn` reports success before the
-//! ring exists; the executor yields after each turn, so that file completions are seen.
+//! ring exists; the executor yields after each turn, so that file completions are seen; a wake may be
+//! lost inside glommio, so that a [`Watch`] looks after the executor.
 
 use std::future::poll_fn;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -17,6 +18,7 @@ use super::Bell;
 use super::port::Unpark;
 use super::ring_disk::{RingDisk, RingMode};
 use super::shell::{Make, ShellError, Start, StoppedReactor, Turn, Turning, timed_turn};
+use super::watch::{Pulse, Watch};
 
 const PREEMPT_TIMER: Duration = Duration::from_millis(1);
 const IO_MEMORY_BYTES: usize = 1 << 20;
@@ -28,6 +30,7 @@ const HANDSHAKE: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub struct TaskWaker {
     state: Mutex<WakerState>,
+    pulse: Arc<Pulse>,
 }
 
 #[derive(Default)]
@@ -43,6 +46,7 @@ impl Unpark for TaskWaker {
             state.woken = true;
             state.waker.take()
         };
+        self.pulse.roused();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -80,11 +84,11 @@ pub fn start(start: Start, bell: Arc<Bell>, waker: Arc<TaskWaker>, make: Make) -
         .preempt_timer(PREEMPT_TIMER)
         .io_memory(IO_MEMORY_BYTES)
         .spin_before_park(Duration::ZERO);
-    let main = Main { clock: start.clock.clone(), bell, waker };
+    let main = Main { clock: start.clock.clone(), bell, waker, watch: start.watch };
     let data_dir = start.data_dir.clone();
     let spawned = builder.spawn(move || async move {
         let bell = main.bell.clone();
-        let disk = match RingDisk::open(&data_dir, bell) {
+        let disk = match RingDisk::open(&data_dir, bell, main.waker.pulse.clone()) {
             Ok(disk) => disk,
             Err(error) => {
                 // The starter waits for exactly this answer.
@@ -95,7 +99,7 @@ pub fn start(start: Start, bell: Arc<Bell>, waker: Arc<TaskWaker>, make: Make) -
         let in_ring = disk.mode();
         let mut engine = make(Box::new(disk));
         let _ = ready.send(Ok(()));
-        main.turn_until_stopped(engine.as_mut(), &in_ring).await;
+        main.watched(engine.as_mut(), &in_ring).await;
     });
     let handle = spawned.map_err(|e| failed(&e.to_string()))?;
     match is_ready.recv_timeout(HANDSHAKE) {
@@ -115,16 +119,29 @@ struct Main {
     clock: Arc<dyn super::Clock>,
     bell: Arc<Bell>,
     waker: Arc<TaskWaker>,
+    watch: Arc<Watch>,
 }
 
 impl Main {
+    async fn watched(&self, engine: &mut dyn Turning, in_ring: &RingMode) {
+        let pulse = &self.waker.pulse;
+        pulse.set_main(Some(poll_fn(|context| Poll::Ready(context.waker().clone())).await));
+        self.watch.add(pulse);
+        self.turn_until_stopped(engine, in_ring).await;
+        self.watch.remove(pulse);
+        // Dropped here: a task's waker belongs to its executor.
+        pulse.set_main(None);
+    }
+
     async fn turn_until_stopped(&self, engine: &mut dyn Turning, in_ring: &RingMode) {
         in_ring.path.set(IoPath::Ring);
         loop {
+            self.waker.pulse.moved();
             match timed_turn(engine, self.clock.as_ref()) {
                 Turn::Busy => glommio::executor().yield_task_queue_now().await,
                 Turn::Stopped => break,
                 Turn::Idle(until) => {
+                    self.waker.pulse.sleeps(until);
                     self.bell.prepare();
                     if engine.has_work() {
                         self.bell.awake();
@@ -136,7 +153,7 @@ impl Main {
             }
         }
         in_ring.path.set(IoPath::Thread);
-        while in_ring.in_flight.get() > 0 {
+        while self.waker.pulse.ring_is_busy() {
             glommio::timer::sleep(DRAIN_POLL).await;
         }
         engine.close();

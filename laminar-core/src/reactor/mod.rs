@@ -15,6 +15,7 @@ mod shell;
 mod sync;
 mod thread_shell;
 mod threads;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -27,3 +28,4 @@ pub use pin::core_of;
 pub use port::{Clock, Next, Now, Spawn, SpawnError, Task, Unpark};
 pub use shell::{Backend, Make, STALL_US, Seat, ShellError, Start, StoppedReactor, Turn, Turning};
 pub use threads::ThreadSpawn;
+pub use watch::Watch;

@@ -19,19 +19,18 @@ use laminar_storage::disk::{
 
 use super::Bell;
 use super::glommio_shell::IoPath;
+use super::watch::Pulse;
 
 struct RingFile {
     file: BufferedFile,
     path: PathBuf,
 }
 
-/// Which way writes and syncs take, and how many are in the ring. Shared between the disk and its shell.
+/// Which way writes and syncs take. Shared between the disk and its shell.
 #[derive(Clone)]
 pub struct RingMode {
     /// The way.
     pub path: Rc<Cell<IoPath>>,
-    /// Operations that have not completed.
-    pub in_flight: Rc<Cell<usize>>,
 }
 
 /// See the file's invariants.
@@ -45,6 +44,7 @@ pub struct RingDisk {
     inner_tickets: HashMap<Ticket, Ticket>,
     arrived: Rc<RefCell<Vec<Completion>>>,
     bell: Arc<Bell>,
+    pulse: Arc<Pulse>,
 }
 
 impl RingDisk {
@@ -52,18 +52,19 @@ impl RingDisk {
     ///
     /// # Errors
     /// The directory cannot be created or the I/O thread not started.
-    pub fn open(root: &Path, bell: Arc<Bell>) -> DiskResult<Self> {
+    pub fn open(root: &Path, bell: Arc<Bell>, pulse: Arc<Pulse>) -> DiskResult<Self> {
         let ring = bell.clone();
         let inner = RealDisk::open(root, IoMode::Thread(Some(Arc::new(move || ring.ring()))))?;
         Ok(Self {
             root: root.to_owned(),
             inner,
             files: HashMap::new(),
-            mode: RingMode { path: Rc::new(Cell::new(IoPath::Thread)), in_flight: Rc::default() },
+            mode: RingMode { path: Rc::new(Cell::new(IoPath::Thread)) },
             next_ticket: 1,
             inner_tickets: HashMap::new(),
             arrived: Rc::default(),
             bell,
+            pulse,
         })
     }
 
@@ -83,12 +84,12 @@ impl RingDisk {
 
     fn in_ring(&self, ticket: Ticket, file: &Rc<RingFile>, op: RingOp) {
         let (file, arrived, bell) = (file.clone(), self.arrived.clone(), self.bell.clone());
-        let in_flight = self.mode.in_flight.clone();
-        in_flight.set(in_flight.get() + 1);
+        let pulse = self.pulse.clone();
+        pulse.enters_ring();
         glommio::spawn_local(async move {
             let result = op.run(&file).await;
             arrived.borrow_mut().push(Completion { ticket, result });
-            in_flight.set(in_flight.get() - 1);
+            pulse.leaves_ring();
             bell.ring();
         })
         .detach();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::port::{Clock, Now, SpawnError, Unpark};
-use super::{Bell, Parker, glommio_shell, thread_shell};
+use super::{Bell, Parker, Watch, glommio_shell, thread_shell};
 use laminar_storage::disk::Disk;
 
 /// What a turn left behind.
@@ -95,6 +95,8 @@ pub struct Start {
     pub data_dir: PathBuf,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Looks after executors of glommio.
+    pub watch: Arc<Watch>,
 }
 
 impl Seat {

@@ -43,8 +43,9 @@ impl Turning for Echo {
 }
 
 fn start(seat: Seat, dir: &Path, make: Make) -> StoppedReactor {
-    let clock = Arc::new(SystemClock::default());
-    let start = Start { name: "reactor-test".to_owned(), core: None, data_dir: dir.to_owned(), clock };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let watch = Arc::new(Watch::start(clock.clone()).unwrap());
+    let start = Start { name: "reactor-test".to_owned(), core: None, data_dir: dir.to_owned(), clock, watch };
     seat.start(start, make).unwrap()
 }
 
@@ -72,6 +73,33 @@ fn letters_from_another_thread_arrive_and_an_idle_reactor_does_not_spin() {
         inbox.post(0);
         reactor.join().unwrap();
     });
+}
+
+/// Without the watch, glommio loses one wake in some ten thousand when cores are scarce.
+#[test]
+fn no_wake_is_lost_while_other_threads_want_the_cores() {
+    let dir = tempfile::tempdir().unwrap();
+    let seat = Seat::new(Backend::Glommio);
+    let inbox = Arc::new(Mailbox::new(seat.bell() as Arc<dyn Unpark>));
+    let (out, echoes) = mpsc::channel();
+    let theirs = inbox.clone();
+    let make = move |_| Box::new(Echo { inbox: theirs, out, turns: Arc::default(), until: None }) as Box<dyn Turning>;
+    let reactor = start(seat, dir.path(), Box::new(make));
+    let over = Arc::new(AtomicU64::new(0));
+    let burners: Vec<_> = (0..std::thread::available_parallelism().map_or(2, usize::from))
+        .map(|_| {
+            let over = over.clone();
+            std::thread::spawn(move || while over.load(Ordering::Relaxed) == 0 {})
+        })
+        .collect();
+    for n in 1..=30_000 {
+        inbox.post(n);
+        assert_eq!(echoes.recv_timeout(Duration::from_secs(60)), Ok(n));
+    }
+    over.store(1, Ordering::Relaxed);
+    burners.into_iter().for_each(|burner| burner.join().unwrap());
+    inbox.post(0);
+    reactor.join().unwrap();
 }
 
 #[test]
