@@ -4,6 +4,8 @@
 //! turn; every run is checked, and a run whose check fails ends the program. Ratios count, absolute
 //! times drift with the machine.
 
+#![allow(clippy::expect_used, reason = "a benchmark that cannot run ends with the reason")]
+
 mod bench;
 mod harness;
 

@@ -67,6 +67,7 @@ pub async fn stop(gate: &Gate, connections: &TaskTracker, mut signals: Signals, 
         result = orderly => result,
         () = signals.next() => {
             eprintln!("laminardb-server: second signal, stopping at once without a checkpoint");
+            #[expect(clippy::disallowed_methods, reason = "the second signal asks for exactly this")]
             std::process::exit(130);
         }
     }

@@ -1,6 +1,7 @@
 //! The benchmarks, one file each; the file's header states the question it answers.
 
 mod arena;
+mod json;
 mod wal;
 
 use crate::harness::Settings;
@@ -21,6 +22,11 @@ pub const ALL: &[Bench] = &[
         name: "arena",
         question: "what does a keyed state access cost, what does dirty tracking add, how much does a checkpoint write?",
         run: arena::run,
+    },
+    Bench {
+        name: "json",
+        question: "how fast do JSON events of 150 bytes and 6 fields become Arrow columns, against arrow-json?",
+        run: json::run,
     },
     Bench {
         name: "wal",

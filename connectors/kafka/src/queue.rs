@@ -155,7 +155,7 @@ fn record(message: &sys::rd_kafka_message_t) -> RawRecord<'_> {
 }
 
 /// The bytes at `data`; they live as long as the message that owns them.
-fn slice<'a>(_owner: &'a sys::rd_kafka_message_t, data: *mut c_void, len: usize) -> Option<&'a [u8]> {
+fn slice(_owner: &sys::rd_kafka_message_t, data: *mut c_void, len: usize) -> Option<&[u8]> {
     if data.is_null() {
         return None;
     }

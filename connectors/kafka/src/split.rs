@@ -129,8 +129,8 @@ impl SplitReader for KafkaSplit {
             let by_bytes = (budget.bytes - bytes) / self.mean_bytes + 1;
             let most = (budget.records - records).min(by_bytes).min(MOST_PER_CALL);
             let (more, size, empty) = self.take(most, into);
-            if more > 0 {
-                self.mean_bytes = (size / more).max(16);
+            if let Some(mean) = size.checked_div(more) {
+                self.mean_bytes = mean.max(16);
             }
             records += more;
             bytes += size;

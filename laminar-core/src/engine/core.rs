@@ -21,7 +21,7 @@ use super::store::Store;
 use super::subscribe::Subscription;
 use crate::connector::Registry;
 use crate::expr::ExprCompiler;
-use crate::ids::{Epoch, ObjectId, ReactorId, ShardId};
+use crate::ids::{Epoch, ReactorId, ShardId};
 use crate::lane::Mark;
 use crate::operator::Barrier;
 use crate::reactor::{Mailbox, Now, Turn, Turning};

@@ -5,7 +5,7 @@
 //! chains in the order in which they were accepted, after their record is durable, and only then is
 //! the client answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
@@ -33,6 +33,8 @@ pub struct Pushed {
     pub(super) batch: Batch,
     /// Position of their record in the reactor's log; none = not logged or replayed.
     pub(super) lsn: Option<u64>,
+    /// Number of the change among those of its table; 0 = replayed, or not of a keyed table.
+    pub(super) number: u64,
     pub(super) answer: Answer,
 }
 
@@ -53,11 +55,45 @@ pub struct Push {
     keys: Option<TableKeys>,
 }
 
-/// The keys of a table that were changed since the newest complete epoch.
+/// The keys of a table that were changed and are not in a complete epoch yet.
 struct TableKeys {
     columns: Vec<usize>,
     encoder: KeyEncoder,
-    recent: BTreeMap<Vec<u8>, (Epoch, Option<RecordBatch>)>,
+    /// Per key: number of its last change, and its row.
+    recent: BTreeMap<Vec<u8>, (u64, RecordBatch)>,
+    /// Changes so far.
+    accepted: u64,
+    /// Changes that have entered the chains, and in which epoch they become visible.
+    entered: VecDeque<(u64, Epoch)>,
+}
+
+impl TableKeys {
+    /// Takes note of a change that is logged; returns its number.
+    fn accept(&mut self, rows: Vec<(Vec<u8>, RecordBatch)>) -> u64 {
+        self.accepted += 1;
+        self.recent.extend(rows.into_iter().map(|(key, row)| (key, (self.accepted, row))));
+        self.accepted
+    }
+
+    fn forget(&mut self, complete: Epoch) {
+        let mut seen = 0;
+        while let Some((number, _)) = self.entered.pop_front_if(|(_, epoch)| *epoch <= complete) {
+            seen = number;
+        }
+        if seen > 0 {
+            self.recent.retain(|_, (number, _)| *number > seen);
+        }
+    }
+}
+
+/// What a client's rows come to.
+struct Change {
+    object: ObjectId,
+    batch: Batch,
+    /// Rows the client is told.
+    rows: u64,
+    /// Keys of a keyed table and their new rows.
+    keys: Vec<(Vec<u8>, RecordBatch)>,
 }
 
 impl Push {
@@ -85,6 +121,8 @@ impl Push {
                 columns: columns.clone(),
                 encoder: KeyEncoder::new(&schema.columns, columns).map_err(OperatorError::from)?,
                 recent: BTreeMap::new(),
+                accepted: 0,
+                entered: VecDeque::new(),
             }),
             _ => None,
         };
@@ -110,7 +148,7 @@ impl Push {
     /// Forgets key changes that a complete epoch holds.
     pub fn forget(&mut self, complete: Epoch) {
         if let Some(keys) = &mut self.keys {
-            keys.recent.retain(|_, (epoch, _)| *epoch > complete);
+            keys.forget(complete);
         }
     }
 }
@@ -120,18 +158,24 @@ impl Engine {
     pub(super) fn insert(&mut self, insert: Insert, reply: Reply<Inserted>, now: Now) {
         match self.accept(insert) {
             Err(error) => reply.send(Err(error)),
-            Ok((object, batch, rows)) if batch.is_empty() => {
+            Ok(Change { object, batch, rows, .. }) if batch.is_empty() => {
                 let read = self.is_read(object);
                 reply.send(Ok(Inserted { rows, epoch: self.last_barrier, read }));
             }
-            Ok((object, batch, rows)) => match self.log_pushed(object, self.home(object), &batch) {
+            Ok(Change { object, batch, rows, keys }) => match self.log_pushed(object, self.home(object), &batch) {
                 Err(error) => reply.send(Err(error)),
                 Ok(lsn) => {
-                    self.pushed.push_back(Pushed { object, batch, lsn, answer: Answer::Client(reply, rows) });
+                    let table = self.push_of(object).and_then(|push| push.keys.as_mut());
+                    let number = table.map_or(0, |table| table.accept(keys));
+                    self.pushed.push_back(Pushed { object, batch, lsn, number, answer: Answer::Client(reply, rows) });
                     self.enter_pushed(now);
                 }
             },
         }
+    }
+
+    fn push_of(&mut self, object: ObjectId) -> Option<&mut Push> {
+        self.pushes.iter_mut().find(|push| push.object() == object)
     }
 
     /// Rows of a finished log enter without a check: they were checked when they were logged.
@@ -145,7 +189,7 @@ impl Engine {
         };
         match push_record::decode(record, &schema) {
             Ok(batch) => {
-                self.pushed.push_back(Pushed { object, batch, lsn: None, answer: Answer::Replay(entered) });
+                self.pushed.push_back(Pushed { object, batch, lsn: None, number: 0, answer: Answer::Replay(entered) });
                 self.enter_pushed(now);
             }
             Err(error) => self.tell(super::message::Event::Fatal(error)),
@@ -170,9 +214,13 @@ impl Engine {
                 self.entered_lsn = lsn;
             }
             let result = self.enter(object, pushed.batch, now);
+            let epoch = self.last_barrier.next();
+            if let Some(keys) = self.push_of(object).and_then(|push| push.keys.as_mut()).filter(|_| pushed.number > 0) {
+                keys.entered.push_back((pushed.number, epoch));
+            }
             match pushed.answer {
                 Answer::Client(reply, rows) => {
-                    reply.send(result.map(|read| Inserted { rows, epoch: self.last_barrier.next(), read }));
+                    reply.send(result.map(|read| Inserted { rows, epoch, read }));
                 }
                 Answer::Replay(entered) => entered.send(result.map(drop)),
             }
@@ -210,9 +258,8 @@ impl Engine {
         self.groups.iter().any(|group| group.id == push.plan.group && !group.users.is_empty())
     }
 
-    /// Checks rows against types, constraints and the table's key; returns the change and how many
-    /// rows it inserts.
-    fn accept(&mut self, insert: Insert) -> Result<(ObjectId, Batch, u64), EngineError> {
+    /// Checks rows against types, constraints and the table's key.
+    fn accept(&mut self, insert: Insert) -> Result<Change, EngineError> {
         let Insert { object, rows, on_conflict } = insert;
         let index = self
             .pushes
@@ -236,37 +283,37 @@ impl Engine {
         let rows = concat_batches(&schema, &kept).map_err(OperatorError::from)?;
         let count = rows.num_rows() as u64;
         if self.pushes[index].keys.is_none() {
-            return Ok((object, Batch::new(rows), count));
+            return Ok(Change { object, batch: Batch::new(rows), rows: count, keys: Vec::new() });
         }
-        let change = self.resolve_keys(index, &rows, on_conflict)?;
-        Ok((object, change.0, change.1))
+        self.resolve_keys(index, rows, on_conflict)
     }
 
     /// Turns rows of a keyed table into a change: what they replace is taken back.
     fn resolve_keys(
         &mut self,
         index: usize,
-        rows: &RecordBatch,
+        rows: RecordBatch,
         on_conflict: OnConflict,
-    ) -> Result<(Batch, u64), EngineError> {
-        let existing = self.existing(index, rows)?;
-        let epoch = self.last_barrier.next();
+    ) -> Result<Change, EngineError> {
+        let existing = self.existing(index, &rows)?;
         let push = &mut self.pushes[index];
-        let table = push.plan.source.name.clone();
-        let Some(keys) = push.keys.as_mut() else { return Ok((Batch::new(rows.clone()), 0)) };
-        let encoded = keys.encoder.encode(rows).keys;
+        let (object, table) = (push.object(), push.plan.source.name.clone());
+        let Some(keys) = push.keys.as_mut() else {
+            return Err(EngineError::Internal(format!("{table} has no key")));
+        };
+        let encoded = keys.encoder.encode(&rows).keys;
         let mut old: BTreeMap<&[u8], Option<RecordBatch>> = BTreeMap::new();
         let mut new: BTreeMap<&[u8], usize> = BTreeMap::new();
         for row in 0..rows.num_rows() {
             let key = encoded.key(row);
             let before = match (new.get(key), keys.recent.get(key)) {
                 (Some(&earlier), _) => Some(rows.slice(earlier, 1)),
-                (None, Some((_, recent))) => recent.clone(),
+                (None, Some((_, recent))) => Some(recent.clone()),
                 (None, None) => existing.get(key).cloned(),
             };
             match (before, on_conflict) {
                 (Some(_), OnConflict::Error) => {
-                    let key = text_of(rows, &keys.columns, row);
+                    let key = text_of(&rows, &keys.columns, row);
                     return Err(EngineError::DuplicateKey { table, key });
                 }
                 (Some(_), OnConflict::Keep) => {}
@@ -279,20 +326,17 @@ impl Engine {
         let retracted: Vec<RecordBatch> = old.into_values().flatten().collect();
         let mut picked: Vec<u32> = new.values().map(|&row| row as u32).collect();
         picked.sort_unstable();
-        let recent: Vec<(Vec<u8>, RecordBatch)> =
-            new.iter().map(|(key, &row)| (key.to_vec(), rows.slice(row, 1))).collect();
-        for (key, row) in recent {
-            keys.recent.insert(key, (epoch, Some(row)));
-        }
+        let keys = new.iter().map(|(key, &row)| (key.to_vec(), rows.slice(row, 1))).collect();
         let inserted = picked.len();
         let fresh = Batch::new(rows.clone()).take(&UInt32Array::from(picked)).map_err(OperatorError::from)?;
+        let changed = |batch| Change { object, batch, rows: inserted as u64, keys };
         if retracted.is_empty() {
-            return Ok((fresh, inserted as u64));
+            return Ok(changed(fresh));
         }
         let back = retracted.len();
         let all = concat_batches(&rows.schema(), retracted.iter().chain([&fresh.rows])).map_err(OperatorError::from)?;
         let weights: Arc<[i64]> = std::iter::repeat_n(-1, back).chain(std::iter::repeat_n(1, inserted)).collect();
-        Ok((Batch::with_weights(all, weights), inserted as u64))
+        Ok(changed(Batch::with_weights(all, weights)))
     }
 
     /// The table's rows that have the keys of `rows`, as of the newest complete epoch.

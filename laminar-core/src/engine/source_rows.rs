@@ -103,11 +103,6 @@ impl SourceRows {
         })
     }
 
-    /// The source's schema.
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
     /// What was left out so far.
     pub fn left_out(&self) -> &LeftOut {
         &self.left_out

@@ -10,14 +10,14 @@ use crate::session::Session;
 
 /// Whether a statement changes the catalog; INSERT into a sink makes a query, and does so too.
 pub fn defines(statement: &Statement) -> bool {
-    match &statement.kind {
+    matches!(
+        &statement.kind,
         StatementKind::CreateSource(_)
-        | StatementKind::CreateTable(_)
-        | StatementKind::CreateQuery(_)
-        | StatementKind::CreateSink(_)
-        | StatementKind::Drop(_) => true,
-        _ => false,
-    }
+            | StatementKind::CreateTable(_)
+            | StatementKind::CreateQuery(_)
+            | StatementKind::CreateSink(_)
+            | StatementKind::Drop(_)
+    )
 }
 
 /// Plans it against the newest catalog and applies it, or adds it to the open block.

@@ -73,7 +73,7 @@ impl Writer<'_> {
     fn verbatim(&self, located: &Located<String>) -> (usize, bool) {
         let rest = &self.text[located.offset.min(self.text.len())..];
         let quotes = rest.len() - rest.trim_start_matches(['"', '\'']).len();
-        let skipped = match rest[quotes..].as_bytes() {
+        let skipped = match &rest.as_bytes()[quotes..] {
             [b'\n', ..] if !located.value.starts_with('\n') => 1,
             [b'\r', b'\n', ..] if !located.value.starts_with('\r') => 2,
             _ => 0,

@@ -14,8 +14,7 @@ mod quantity;
 mod read;
 mod reader;
 
-pub use deployment::Deployment;
-pub use load::{Loaded, load, parse};
+pub use load::{Loaded, load};
 pub use model::{Config, LogFormat, ReactorKind, Server};
 pub use problem::{Problem, Problems};
 

@@ -23,7 +23,8 @@ impl Problem {
 #[derive(Debug)]
 pub struct Problems {
     path: PathBuf,
-    lines: Vec<String>,
+    /// One message per mistake, `file:line:column: text`.
+    pub(super) lines: Vec<String>,
 }
 
 impl Problems {
@@ -42,11 +43,6 @@ impl Problems {
             })
             .collect();
         Self { path: path.to_owned(), lines }
-    }
-
-    /// One message per mistake, `file:line:column: text`.
-    pub fn lines(&self) -> &[String] {
-        &self.lines
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the configuration accepts, refuses and declares.
 
+use super::deployment::Deployment;
+use super::load::parse;
 use super::*;
 
 fn env(name: &str) -> Option<String> {
@@ -8,7 +10,7 @@ fn env(name: &str) -> Option<String> {
 
 fn problems(text: &str) -> Vec<String> {
     let found = parse(text, &env).expect_err("the text has problems");
-    Problems::new(std::path::Path::new("f.toml"), text, found).lines().to_vec()
+    Problems::new(std::path::Path::new("f.toml"), text, found).lines
 }
 
 const GOOD: &str = r#"

@@ -27,7 +27,7 @@ pub async fn guard(State(limits): State<Limits>, request: Request, next: Next) -
 
 fn check(headers: &HeaderMap) -> Result<(), Problem> {
     if let Some(host) = headers.get(header::HOST) {
-        let ours = host.to_str().ok().is_some_and(|h| is_local(h));
+        let ours = host.to_str().ok().is_some_and(is_local);
         if !ours {
             return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "the Host header does not name this machine")
                 .hint("ask for localhost, 127.0.0.1 or [::1]"));

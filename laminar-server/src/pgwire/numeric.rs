@@ -52,7 +52,8 @@ pub fn decode(bytes: &[u8]) -> Option<String> {
         POSITIVE | NEGATIVE => {}
         _ => return None,
     }
-    let well_formed = bytes.len() % 2 == 0 && groups.len() == usize::from(count) && groups.iter().all(|g| *g < 10_000);
+    let well_formed =
+        bytes.len().is_multiple_of(2) && groups.len() == usize::from(count) && groups.iter().all(|g| *g < 10_000);
     // PostgreSQL's own bounds: 131072 digits before the point, 16383 after it.
     if !well_formed || scale > 16_383 || (weight as i16).unsigned_abs() > 32_768 / 4 * 4 {
         return None;

@@ -2,6 +2,8 @@
 //!
 //! Each test starts its own server in its own directory on ports the system chooses.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests")]
+
 mod process;
 mod protocol;
 mod random_bytes;

@@ -183,12 +183,3 @@ impl Drop for Server {
         self.crash();
     }
 }
-
-/// Waits until a condition holds.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let began = Instant::now();
-    while !condition().await {
-        assert!(began.elapsed() < DEADLINE, "waited in vain for: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}

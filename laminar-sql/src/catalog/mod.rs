@@ -131,10 +131,10 @@ impl Catalog {
                 .hint("plan the statement again"));
             }
         }
-        if let Some(old) = inner.objects.insert(id, Arc::new(entry)) {
-            if old.name() != name {
-                inner.names.remove(old.name());
-            }
+        if let Some(old) = inner.objects.insert(id, Arc::new(entry))
+            && old.name() != name
+        {
+            inner.names.remove(old.name());
         }
         inner.names.insert(name, id);
         inner.next_id = inner.next_id.max(id.0 + 1);

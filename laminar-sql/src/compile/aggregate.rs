@@ -7,7 +7,7 @@ use datafusion::logical_expr::{Aggregate, Expr};
 use laminar_core::aggregate::{AggregateFunction, AggregateSpec};
 use laminar_core::data::{ChangeMode, StreamSchema};
 use laminar_core::expr::ScalarExpr;
-use laminar_core::graph::{EmitMode, OperatorSpec, WindowKind, WindowSpec};
+use laminar_core::graph::{EmitMode, OperatorSpec, WindowSpec};
 
 use super::builder::{Facts, schema};
 use super::flow::{Computed, Edge, Flow, unaliased};
@@ -65,24 +65,20 @@ impl Compiler<'_> {
                 groups.push(Group::Bound(edge));
                 continue;
             }
-            if flow.window.is_none() {
-                if let Some(spec) = window_of(e, &flow, input, &attributes) {
-                    if window.is_none_or(|w| w == spec) {
-                        window = Some(spec);
-                        groups.push(Group::Bound(Edge::Start));
-                        continue;
-                    }
-                }
+            if flow.window.is_none()
+                && let Some(spec) = window_of(e, &flow, input, &attributes)
+                && window.is_none_or(|w| w == spec)
+            {
+                window = Some(spec);
+                groups.push(Group::Bound(Edge::Start));
+                continue;
             }
             let expr = Converter { schema: input, resolve: &flow }.scalar(e)?;
             let slot = slots.take(expr, field.name(), field.data_type().clone(), field.is_nullable());
             groups.push(Group::Key(keys.len()));
             keys.push(slot);
         }
-        let time = match window {
-            Some(w) => Some(self.slot_of_column(&flow, &mut slots, w.time)),
-            None => None,
-        };
+        let time = window.map(|w| self.slot_of_column(&flow, &mut slots, w.time));
         let ordered_by = match attributes.first() {
             Some(_) if time.is_some() => time,
             Some(column) if aggregate.aggr_expr.iter().any(takes_default_order) => {
@@ -125,6 +121,7 @@ impl Compiler<'_> {
         slots.take(expr, field.name(), field.data_type().clone(), field.is_nullable())
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the parts of one aggregate call")]
     fn wanted(
         &self,
         flow: &Flow,
@@ -215,16 +212,16 @@ impl Compiler<'_> {
         if emit == EmitMode::OnWindowClose && window.is_none() {
             return Err(not_closable(&keys, &input));
         }
-        if input.mode == ChangeMode::Changelog {
-            if let Some(w) = wanted.iter().find(|w| !w.function.retracts()) {
-                let by = self.builder.facts[node].updated_by.clone().unwrap_or_else(|| "its input".into());
-                return Err(SqlError::unsupported(
-                    format!("{}() over rows that change", w.function.name()),
-                    format!(
-                        "{by} updates its rows; count, sum and avg can take rows back, or use EMIT ON WINDOW CLOSE there"
-                    ),
-                ));
-            }
+        if input.mode == ChangeMode::Changelog
+            && let Some(w) = wanted.iter().find(|w| !w.function.retracts())
+        {
+            let by = self.builder.facts[node].updated_by.clone().unwrap_or_else(|| "its input".into());
+            return Err(SqlError::unsupported(
+                format!("{}() over rows that change", w.function.name()),
+                format!(
+                    "{by} updates its rows; count, sum and avg can take rows back, or use EMIT ON WINDOW CLOSE there"
+                ),
+            ));
         }
         let mut fields: Vec<Field> = keys.iter().map(|k| input.columns.field(*k).clone()).collect();
         let width = keys.len();
@@ -355,13 +352,5 @@ fn not_closable(keys: &[usize], input: &StreamSchema) -> SqlError {
         error.hint("there is no time attribute here; use EMIT ON UPDATE, or declare WATERMARK FOR a timestamp column of the source")
     } else {
         error.hint("add TUMBLE(ts, INTERVAL '1 minute') to GROUP BY, or use EMIT ON UPDATE")
-    }
-}
-
-/// How many windows a row lies in, for EXPLAIN.
-pub(crate) fn windows_per_row(kind: WindowKind) -> i64 {
-    match kind {
-        WindowKind::Tumble { .. } => 1,
-        WindowKind::Hop { slide, size, .. } => (size + slide - 1) / slide,
     }
 }

@@ -178,36 +178,6 @@ fn binary_op(op: Operator) -> Result<BinaryOp, SqlError> {
     })
 }
 
-/// The columns that an expression reads, in order of first use.
-pub(crate) fn columns_of(expr: &ScalarExpr, into: &mut Vec<usize>) {
-    let mut all = |list: &[&ScalarExpr]| list.iter().for_each(|e| columns_of(e, into));
-    match expr {
-        ScalarExpr::Column { index, .. } => {
-            if !into.contains(index) {
-                into.push(*index);
-            }
-        }
-        ScalarExpr::Literal { .. } => {}
-        ScalarExpr::Binary { left, right, .. } => all(&[left, right]),
-        ScalarExpr::Not(e) | ScalarExpr::Negate(e) => all(&[e]),
-        ScalarExpr::Is { operand, .. } | ScalarExpr::Cast { operand, .. } => all(&[operand]),
-        ScalarExpr::Like { operand, pattern, .. } => all(&[operand, pattern]),
-        ScalarExpr::Case { base, branches, otherwise } => {
-            base.iter().for_each(|e| columns_of(e, into));
-            for (when, then) in branches {
-                columns_of(when, into);
-                columns_of(then, into);
-            }
-            otherwise.iter().for_each(|e| columns_of(e, into));
-        }
-        ScalarExpr::InList { operand, list } => {
-            columns_of(operand, into);
-            list.iter().for_each(|e| columns_of(e, into));
-        }
-        ScalarExpr::Call { args, .. } => args.iter().for_each(|e| columns_of(e, into)),
-    }
-}
-
 /// The functions that an expression calls, with their versions.
 pub(crate) fn functions_of(expr: &ScalarExpr, into: &mut std::collections::BTreeMap<String, u16>) {
     match expr {

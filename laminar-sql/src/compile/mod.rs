@@ -19,7 +19,7 @@ use laminar_core::ids::ObjectId;
 
 pub(crate) use builder::Builder;
 use builder::{Facts, joined_mode};
-pub(crate) use expr::{Converter, Resolve, columns_of, functions_of};
+pub(crate) use expr::{Converter, Resolve, functions_of};
 use flow::{Computed, Edge, Flow, unaliased};
 
 use crate::error::{Kind, SqlError};

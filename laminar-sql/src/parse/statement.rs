@@ -149,9 +149,6 @@ pub enum RelationKind {
     Sink,
 }
 
-/// The kind that DROP names.
-pub type ObjectKind = RelationKind;
-
 impl RelationKind {
     /// Its words, in lowercase.
     pub const fn words(self) -> &'static str {

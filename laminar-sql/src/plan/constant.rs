@@ -47,10 +47,10 @@ pub(super) fn column_expr(
     let expr = logical::planner(&provider).sql_to_expr(sql.clone(), &schema, &mut PlannerContext::new())?;
     immutable(&expr)?;
     let mut expr = simplifier(&schema).coerce(expr, &schema)?;
-    if let Some(wanted) = wanted {
-        if expr.get_type(&schema)? != *wanted {
-            expr = expr.cast_to(wanted, &schema)?;
-        }
+    if let Some(wanted) = wanted
+        && expr.get_type(&schema)? != *wanted
+    {
+        expr = expr.cast_to(wanted, &schema)?;
     }
     let expr = simplifier(&schema).simplify(expr)?;
     let data_type = expr.get_type(&schema)?;
@@ -71,10 +71,10 @@ fn immutable(expr: &Expr) -> Result<(), SqlError> {
     use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
     let mut found = None;
     expr.apply(|e| {
-        if let Expr::ScalarFunction(f) = e {
-            if !crate::function::is_immutable(&f.func) {
-                found = Some(f.func.name().to_owned());
-            }
+        if let Expr::ScalarFunction(f) = e
+            && !crate::function::is_immutable(&f.func)
+        {
+            found = Some(f.func.name().to_owned());
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

@@ -81,10 +81,11 @@ pub(crate) fn only_immutable(plan: &LogicalPlan) -> Result<(), SqlError> {
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|e| {
-                if let Expr::ScalarFunction(f) = e {
-                    if !is_immutable(&f.func) && !f.func.name().starts_with("__") {
-                        found = Some(f.func.name().to_owned());
-                    }
+                if let Expr::ScalarFunction(f) = e
+                    && !is_immutable(&f.func)
+                    && !f.func.name().starts_with("__")
+                {
+                    found = Some(f.func.name().to_owned());
                 }
                 Ok(TreeNodeRecursion::Continue)
             })

@@ -300,11 +300,11 @@ impl Replace<'_> {
     }
 
     fn item(&self, item: &mut SelectItem) -> Result<(), SqlError> {
-        if let SelectItem::UnnamedExpr(e) = item {
-            if let Some((part, name)) = self.mention(e)? {
-                *item = SelectItem::ExprWithAlias { expr: self.marker(part)?, alias: Ident::with_quote('"', name) };
-                return Ok(());
-            }
+        if let SelectItem::UnnamedExpr(e) = item
+            && let Some((part, name)) = self.mention(e)?
+        {
+            *item = SelectItem::ExprWithAlias { expr: self.marker(part)?, alias: Ident::with_quote('"', name) };
+            return Ok(());
         }
         match item {
             SelectItem::UnnamedExpr(e) | SelectItem::ExprWithAlias { expr: e, alias: _ } => self.expr(e),

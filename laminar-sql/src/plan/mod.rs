@@ -36,7 +36,7 @@ use laminar_core::connector::Registry;
 
 pub use clause::{Claim, ClauseId};
 pub use describe::{Described, pipelines_schema, watermark_schema};
-pub(crate) use interval::{show_micros, text_micros};
+pub(crate) use interval::show_micros;
 pub use planned::{Param, Planned, SubscribePlan, Transaction};
 pub(crate) use provider::Relation;
 pub use settings::SessionSettings;

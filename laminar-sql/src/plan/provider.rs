@@ -8,7 +8,6 @@ use datafusion::common::{DataFusionError, Result as DfResult, TableReference};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use laminar_core::graph::ObjectSpec;
-use laminar_core::ids::ObjectId;
 
 use super::admit::Purpose;
 use super::types::Types;
@@ -18,7 +17,6 @@ use crate::function;
 
 /// A relation in a plan.
 pub(crate) struct Relation {
-    pub id: ObjectId,
     /// The object; none = a relation that the caller fills.
     pub entry: Option<Arc<CatalogEntry>>,
     pub columns: SchemaRef,
@@ -58,10 +56,10 @@ pub(crate) fn config(time_zone: &str) -> ConfigOptions {
 impl Provider<'_> {
     fn find(&self, name: &TableReference) -> Result<Relation, SqlError> {
         let (schema, table) = (name.schema(), name.table());
-        if schema.is_none_or(|s| s == "public") {
-            if let Some(entry) = self.catalog.get(table) {
-                return self.object(entry);
-            }
+        if schema.is_none_or(|s| s == "public")
+            && let Some(entry) = self.catalog.get(table)
+        {
+            return self.object(entry);
         }
         let full = match schema {
             Some(schema) if schema != "public" => format!("{schema}.{table}"),
@@ -69,7 +67,7 @@ impl Provider<'_> {
         };
         match self.catalog.system(&full) {
             Some(system) if self.purpose == Purpose::AdHoc => {
-                Ok(Relation { id: system.id, entry: None, columns: system.columns.clone() })
+                Ok(Relation { entry: None, columns: system.columns.clone() })
             }
             Some(_) => {
                 Err(SqlError::unsupported(format!("\"{full}\" in a continuous query"), "it can be read with SELECT"))
@@ -86,7 +84,7 @@ impl Provider<'_> {
             )
             .hint("read what the sink writes"));
         }
-        Ok(Relation { id: entry.id(), entry: Some(entry.clone()), columns: entry.schema().columns.clone() })
+        Ok(Relation { entry: Some(entry.clone()), columns: entry.schema().columns.clone() })
     }
 }
 

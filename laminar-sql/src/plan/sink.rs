@@ -64,6 +64,7 @@ impl Context<'_> {
         Ok(Planned::Create { objects, replaces, notices })
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the parts of one statement")]
     fn sink_spec(
         &self,
         id: ObjectId,
@@ -145,14 +146,15 @@ fn sink_key(connection: &mut Connection, schema: &StreamSchema) -> Result<Option
         })?;
         key.push(index);
     }
-    if let Some(natural) = &schema.key {
-        if schema.mode == ChangeMode::Changelog && !natural.iter().all(|c| key.contains(c)) {
-            let names: Vec<&str> = natural.iter().map(|c| schema.columns.field(*c).name().as_str()).collect();
-            let message = format!("key = '{}' does not hold the key of the rows ({})", given.value, names.join(", "));
-            return Err(SqlError::new(Kind::InvalidOption, message)
-                .hint("two rows would share one message key")
-                .at(given.at));
-        }
+    if let Some(natural) = &schema.key
+        && schema.mode == ChangeMode::Changelog
+        && !natural.iter().all(|c| key.contains(c))
+    {
+        let names: Vec<&str> = natural.iter().map(|c| schema.columns.field(*c).name().as_str()).collect();
+        let message = format!("key = '{}' does not hold the key of the rows ({})", given.value, names.join(", "));
+        return Err(SqlError::new(Kind::InvalidOption, message)
+            .hint("two rows would share one message key")
+            .at(given.at));
     }
     Ok(Some(key))
 }

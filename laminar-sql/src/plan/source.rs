@@ -333,10 +333,11 @@ impl Context<'_> {
         let Some(factory) = spec.connector.as_ref().and_then(|c| self.registry.sources.get(c.as_str())) else {
             return Ok(());
         };
-        if factory.bounded(&spec.options).map_err(SqlError::from)? && !max_future_given {
-            if let Some(watermark) = &mut spec.watermark {
-                watermark.max_future = None;
-            }
+        if factory.bounded(&spec.options).map_err(SqlError::from)?
+            && !max_future_given
+            && let Some(watermark) = &mut spec.watermark
+        {
+            watermark.max_future = None;
         }
         if let Some(decoder) = spec.format.as_ref().and_then(|f| self.registry.decoders.get(f.as_str())) {
             let (names, fields): (Vec<String>, Vec<Field>) = spec

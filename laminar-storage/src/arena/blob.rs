@@ -42,7 +42,7 @@ impl BlobRef {
     }
 
     fn new(offset: usize, len: usize) -> Self {
-        Self((offset / UNIT_BYTES) as u64 * (1 << 32) | len as u64)
+        Self(((offset / UNIT_BYTES) as u64 * (1 << 32)) | len as u64)
     }
 
     pub(crate) fn offset(self) -> usize {

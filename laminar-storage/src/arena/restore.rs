@@ -151,6 +151,7 @@ impl RestoredArena {
         TableRecord::decode(bytes).ok_or_else(|| self.arena.pages.damaged(offset, "no table has such a record"))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what one table was read from")]
     fn table(
         &self,
         number: u32,

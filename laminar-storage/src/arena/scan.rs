@@ -21,6 +21,9 @@ impl ScanCursor {
     }
 }
 
+/// Takes hash, key and value.
+pub(crate) type Visit<'a> = dyn FnMut(u64, &[u8], &[u8]) + 'a;
+
 impl Table {
     /// Visits at least `max_rows` keys if there are as many (more only where hashes are equal); `None` at the end.
     pub(crate) fn scan(
@@ -28,7 +31,7 @@ impl Table {
         pages: &Pages,
         cursor: ScanCursor,
         max_rows: usize,
-        visit: &mut dyn FnMut(u64, &[u8], &[u8]),
+        visit: &mut Visit<'_>,
     ) -> Option<ScanCursor> {
         let mut position = cursor.0;
         let mut left = max_rows.max(1);

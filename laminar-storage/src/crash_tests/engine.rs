@@ -80,10 +80,10 @@ impl Engine {
         let mut reactor_disk = machine.disk();
         let mut shards = Vec::new();
         let mut state = Rows::default();
-        for shard in 0..SHARDS {
+        for (shard, rows) in state.iter_mut().enumerate() {
             let marks = marks_of(publisher.retention().kept(), shard);
             let loaded = ShardState::load(&mut reactor_disk, &mut control_disk, shard, &marks)?;
-            state[shard] = loaded.rows().map_err(Stop::Violation)?;
+            *rows = loaded.rows().map_err(Stop::Violation)?;
             shards.push(loaded);
         }
         check(oracle.recovered_checkpoint(number, &state))?;

@@ -132,7 +132,7 @@ fn the_real_disk_stays_inside_its_directory_and_counts() {
 fn the_io_thread_wakes_its_owner_after_each_completion() {
     let root = tempfile::tempdir().unwrap();
     let (woken, wakes) = std::sync::mpsc::channel();
-    let wake: super::Wake = std::sync::Arc::new(move || drop(woken.send(())));
+    let wake: super::Wake = std::sync::Arc::new(move || woken.send(()).unwrap());
     let mut disk = RealDisk::open(root.path(), IoMode::Thread(Some(wake))).unwrap();
     let file = disk.create(Path::new("a")).unwrap();
     disk.submit(DiskOp::Write { file, offset: 0, data: vec![1] });

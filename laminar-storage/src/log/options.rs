@@ -38,7 +38,10 @@ impl LogOptions {
     pub fn validate(&self) -> Result<()> {
         let largest = RECORD_HEADER_BYTES + self.max_record_bytes.max(self.max_group_bytes);
         let order = |detail: String| Err(StorageError::Order { detail });
-        if self.segment_bytes == 0 || self.segment_bytes % 4096 != 0 || self.segment_bytes > u64::from(u32::MAX) {
+        if self.segment_bytes == 0
+            || !self.segment_bytes.is_multiple_of(4096)
+            || self.segment_bytes > u64::from(u32::MAX)
+        {
             return order(format!("segment_bytes {} is not a multiple of 4096 below 4 GiB", self.segment_bytes));
         }
         if frame_bytes(largest) as u64 > self.segment_bytes {

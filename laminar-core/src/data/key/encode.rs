@@ -159,10 +159,10 @@ fn encode_mixed(to: &mut KeyEncoder, rows: &RecordBatch) {
             }),
         }
     }
-    for row in 0..count {
+    for (row, &cursor) in cursors.iter().enumerate().take(count) {
         let end = to.offsets[row + 1] as usize;
-        if cursors[row] < end {
-            to.bytes[cursors[row]..end].copy_from_slice(bitmap_of(row));
+        if cursor < end {
+            to.bytes[cursor..end].copy_from_slice(bitmap_of(row));
         }
         to.hashes.push(hash_bytes(&to.bytes[to.offsets[row] as usize..end]));
     }

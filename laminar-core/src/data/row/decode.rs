@@ -28,7 +28,7 @@ impl RowCodec {
             columns.push(reader.column(*kind, field.data_type(), &mut cursors)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(|error| damaged(error))
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(damaged)
     }
 }
 

@@ -52,14 +52,16 @@ impl States {
     /// Merges a later slice's state of the same group into one here; false when a decimal sum would leave its range.
     pub(super) fn merge(&mut self, plan: &Plan, at: usize, later: &[u8], arena: &Arena) -> bool {
         let state = self.get_mut(at);
-        plan.cells.iter().fold(true, |fits, cell| merge_cell(cell, state, later, arena) && fits)
+        let outside = plan.cells.iter().filter(|cell| !merge_cell(cell, state, later, arena));
+        outside.count() == 0
     }
 
     /// Takes a state that was merged into one here back out of it; only for cells that allow it
     /// ([`Plan::takes_back`]). False when a decimal sum would leave its range.
     pub(super) fn take_back(&mut self, plan: &Plan, at: usize, earlier: &[u8]) -> bool {
         let state = self.get_mut(at);
-        plan.cells.iter().fold(true, |fits, cell| take_back_cell(cell, state, earlier) && fits)
+        let outside = plan.cells.iter().filter(|cell| !take_back_cell(cell, state, earlier));
+        outside.count() == 0
     }
 
     /// The number of rows in a group by weight; 1 where it is not kept, for then every group has some.

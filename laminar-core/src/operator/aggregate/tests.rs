@@ -153,13 +153,11 @@ fn key_text(key: Option<i64>) -> String {
     key.map_or("NULL".into(), |key| key.to_string())
 }
 
+/// Rows of a window and key, each with its place among the rows.
+type Windows = BTreeMap<(i64, Option<i64>), Vec<(Row, i64)>>;
+
 /// All windows of all rows that are not late for them, and how many (row, window) were late.
-fn windows(
-    rows: &[Row],
-    grid: Grid,
-    delay: i64,
-    lateness: i64,
-) -> (BTreeMap<(i64, Option<i64>), Vec<(Row, i64)>>, u64) {
+fn windows(rows: &[Row], grid: Grid, delay: i64, lateness: i64) -> (Windows, u64) {
     let mut groups: BTreeMap<_, Vec<(Row, i64)>> = BTreeMap::new();
     let mut greatest = None::<i64>;
     let mut late = 0;

@@ -234,9 +234,7 @@ impl Windowed {
     /// The groups of a window, merged from its slices.
     fn window_over_slices(&mut self, start: i64, ctx: &mut dyn Context) -> Option<GroupRows> {
         let window = start..self.parts.grid.end(start);
-        if self.panes.range(window.clone()).next().is_none() {
-            return None;
-        }
+        self.panes.range(window.clone()).next()?;
         if self.parts.groups.plan.takes_back() {
             let left: Vec<i64> = match &self.sliding {
                 Some(sliding) => sliding.covered.range(..start).copied().collect(),

@@ -8,6 +8,9 @@ use crate::ids::Epoch;
 use crate::operator::port::{OperatorError, ReadCursor, Readable};
 use laminar_storage::arena::{Arena, ScanCursor};
 
+/// A row of a walk: its part, hash, key and content.
+type Found = (i64, u64, Box<[u8]>, Content);
+
 /// Rows collected for an answer, as bytes.
 #[derive(Default)]
 struct Answer {
@@ -30,12 +33,7 @@ impl Materialize {
     }
 
     /// Where a walk over all buckets may stop so that each has delivered all before: the nearest of their ends.
-    fn walk(
-        &self,
-        from: ScanCursor,
-        max_rows: usize,
-        arena: &Arena,
-    ) -> (Vec<(i64, u64, Box<[u8]>, Content)>, Option<ScanCursor>) {
+    fn walk(&self, from: ScanCursor, max_rows: usize, arena: &Arena) -> (Vec<Found>, Option<ScanCursor>) {
         let mut found = Vec::new();
         let mut stop: Option<ScanCursor> = None;
         let parts: Vec<i64> = self.store.parts().collect();

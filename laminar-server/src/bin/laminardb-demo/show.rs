@@ -28,11 +28,11 @@ const TABLE_ROWS: usize = 16;
 /// Everything that runs; fields drop in this order.
 struct Demo {
     server: Server,
-    listener: Option<Listener>,
+    _listener: Option<Listener>,
     feed: Feed,
     broker: Option<Broker>,
     setup: Setup,
-    directory: Directory,
+    _directory: Directory,
     latency: Shared,
     messages: Vec<String>,
     counted: Option<(Instant, u64)>,
@@ -71,22 +71,22 @@ impl Demo {
         };
         let latency: Shared = Arc::new(Mutex::new(Latency::empty()?));
         let feed = Feed::start(&kafka, arguments.rate, latency.clone())?;
-        let directory = Directory(std::env::temp_dir().join(format!("laminardb-demo-{}", std::process::id())));
-        std::fs::create_dir_all(&directory.0)?;
+        let _directory = Directory(std::env::temp_dir().join(format!("laminardb-demo-{}", std::process::id())));
+        std::fs::create_dir_all(&_directory.0)?;
         let setup = Setup {
             config: arguments.config.clone(),
             kafka,
-            data_dir: directory.0.join("data"),
+            data_dir: _directory.0.join("data"),
             addresses: ports::choose()?,
         };
         let (server, took) = Server::start(&setup)?;
         let mut messages = setup.addresses.notes.clone();
         messages.push(format!("server ready after {} ms", took.as_millis()));
-        let listener = Listener::start(&setup.kafka, "ohlc_1m", latency.clone()).ok();
+        let _listener = Listener::start(&setup.kafka, "ohlc_1m", latency.clone()).ok();
         // What ended while the server started says nothing about the server.
         latency::lock(&latency).forget();
         let (counted, per_second) = (None, 0);
-        Ok(Self { server, listener, feed, broker, setup, directory, latency, messages, counted, per_second })
+        Ok(Self { server, _listener, feed, broker, setup, _directory, latency, messages, counted, per_second })
     }
 
     /// Prints 20 rows of the view and ends.

@@ -74,7 +74,7 @@ impl SimFile {
         }
         self.seen.resize(len);
         self.lengths.push(len);
-        if len < old && len % SECTOR != 0 {
+        if len < old && !len.is_multiple_of(SECTOR) {
             self.remember(len / SECTOR, len / SECTOR);
         }
         if len < old {

@@ -15,7 +15,7 @@ fn server_oid(snapshot: &Snapshot, connector: &str) -> u32 {
 }
 
 fn connectors(snapshot: &Snapshot) -> Vec<&str> {
-    let mut names: Vec<&str> = foreign(snapshot).map(|r| connector(r)).collect();
+    let mut names: Vec<&str> = foreign(snapshot).map(connector).collect();
     names.sort_unstable();
     names.dedup();
     names
