@@ -25,14 +25,16 @@ tidy: ## format and repository manners
 	cargo fmt --all --check
 	cargo xtask tidy
 
-# Clippy as the compiler of the workspace's own crates in build mode, so that dependencies are not compiled a
-# second time in check mode.
+# Clippy as the compiler of the workspace's own crates: one build lints and tests, and dependencies are not
+# compiled a second time in check mode.
+LINTED = RUSTC_WORKSPACE_WRAPPER="$$(rustup which clippy-driver)" \
+  CLIPPY_ARGS="-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__"
+
 lint: ## clippy, warnings are errors
-	RUSTC_WORKSPACE_WRAPPER="$$(rustup which clippy-driver)" CLIPPY_ARGS="-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__" \
-	  cargo build --workspace --all-targets
+	$(LINTED) cargo build --workspace --all-targets
 
 test: install tidy ## installs what is missing and passes every test
-	cargo test --workspace
+	$(LINTED) cargo test --workspace
 
 test-kafka: ## the connector and the whole server on a real Kafka
 	cargo build --package laminar-server --bins
