@@ -13,6 +13,9 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::process::Server;
 
+/// How long one statement may take; far above what any takes on a loaded machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+
 /// A server and how often it was started.
 struct Shared {
     server: Server,
@@ -26,17 +29,26 @@ struct Database {
 }
 
 #[derive(Debug)]
-struct Failed(tokio_postgres::Error);
+enum Failed {
+    /// The server's answer, or a lost connection.
+    Answer(tokio_postgres::Error),
+    /// No answer before [`DEADLINE`]; with what the server logged.
+    Silent(String),
+}
 
 impl std::fmt::Display for Failed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0.as_db_error() {
+        let answer = match self {
+            Self::Answer(answer) => answer,
+            Self::Silent(log) => return write!(f, "no answer within {DEADLINE:?}; the server's log:\n{log}"),
+        };
+        match answer.as_db_error() {
             Some(error) => {
                 write!(f, "{}: {}", error.code().code(), error.message())?;
                 error.detail().map_or(Ok(()), |d| write!(f, " DETAIL: {d}"))?;
                 error.hint().map_or(Ok(()), |h| write!(f, " HINT: {h}"))
             }
-            None => write!(f, "{}", self.0),
+            None => write!(f, "{answer}"),
         }
     }
 }
@@ -78,7 +90,11 @@ impl AsyncDB for Database {
             self.control(word).await;
             return Ok(DBOutput::StatementComplete(0));
         }
-        let messages = self.client().await.simple_query(sql).await.map_err(Failed)?;
+        let answer = async { self.client().await.simple_query(sql).await };
+        let messages = match tokio::time::timeout(DEADLINE, answer).await {
+            Ok(answer) => answer.map_err(Failed::Answer)?,
+            Err(_) => return Err(Failed::Silent(self.shared.lock().await.server.log())),
+        };
         let (mut rows, mut columns, mut complete) = (Vec::new(), None, 0);
         for message in messages {
             match message {
@@ -105,7 +121,10 @@ impl AsyncDB for Database {
     }
 
     fn error_sql_state(error: &Failed) -> Option<String> {
-        error.0.code().map(|c| c.code().to_owned())
+        match error {
+            Failed::Answer(answer) => answer.code().map(|c| c.code().to_owned()),
+            Failed::Silent(_) => None,
+        }
     }
 }
 

@@ -40,7 +40,6 @@ fn unknown_argument_is_exit_2() {
 }
 
 #[test]
-#[ignore = "the error of an unknown relation carries no position yet"]
 fn wrong_sql_in_the_configuration_is_found_by_check_at_its_line() {
     let directory = directory("[[pipeline]]\nname = \"a\"\nsql = \"\"\"\nSELECT x\nFROM nowhere\n\"\"\"\n");
     let ended = run(directory.path(), &["check"]);

@@ -39,9 +39,9 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>, SqlError> {
                 .into_iter()
                 .map(|piece| {
                     let text = piece.text.clone();
-                    let start = piece.start;
+                    let (start, before) = (piece.start, piece.before);
                     let kind = admin::statement(piece)?;
-                    Ok(Statement { kind, text, start })
+                    Ok(Statement { kind, text, start, before })
                 })
                 .collect()
         })

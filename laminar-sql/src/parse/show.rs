@@ -112,8 +112,9 @@ pub(super) fn explain(cursor: &mut Cursor, piece: &Piece) -> Result<StatementKin
         return Err(cursor.unexpected("a statement or an object"));
     }
     let text = tail_text(&piece.text, piece.start, start);
-    let kind = super::admin::statement(Piece { tokens, text: text.clone(), start })?;
-    Ok(StatementKind::Explain(Explain::Statement(Box::new(Statement { kind, text, start }), format)))
+    let before = piece.before + piece.text.chars().count() - text.chars().count();
+    let kind = super::admin::statement(Piece { tokens, text: text.clone(), start, before })?;
+    Ok(StatementKind::Explain(Explain::Statement(Box::new(Statement { kind, text, start, before }), format)))
 }
 
 /// The part of a text that begins at `from`, where the text itself begins at `start`.

@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
 
+use super::statement::Statement;
 use crate::error::{Kind, SqlError};
 
 /// The greatest length of a text, in bytes.
@@ -68,11 +69,29 @@ impl<'a> LineMap<'a> {
             .map_or(self.text.len(), |(i, _)| start + i)
     }
 
+    /// Number of characters before a place.
+    fn characters(&self, at: Location) -> usize {
+        let line = self.lines.get((at.line.max(1) - 1) as usize).map_or(0, |&(_, chars)| chars);
+        line + (at.column.max(1) - 1) as usize
+    }
+
     /// The position of an error from its place.
     pub fn place(&self, mut error: SqlError) -> SqlError {
         if let (None, Some(at)) = (error.position, error.location) {
-            let chars = self.lines.get((at.line.max(1) - 1) as usize).map_or(0, |&(_, chars)| chars);
-            error.position = Some(chars + at.column.max(1) as usize);
+            error.position = Some(self.characters(at) + 1);
+        }
+        error
+    }
+}
+
+impl Statement {
+    /// The position of an error of planning from its place, in the text that was parsed.
+    pub(crate) fn place(&self, mut error: SqlError) -> SqlError {
+        if let (None, Some(at)) = (error.position, error.location) {
+            let column =
+                if at.line == self.start.line { at.column.saturating_sub(self.start.column) + 1 } else { at.column };
+            let within = Location { line: at.line.saturating_sub(self.start.line) + 1, column };
+            error.position = Some(self.before + LineMap::new(&self.text).characters(within) + 1);
         }
         error
     }
@@ -84,6 +103,8 @@ pub(super) struct Piece {
     pub text: String,
     /// The place of its first token.
     pub start: Location,
+    /// Characters before it.
+    pub before: usize,
 }
 
 /// Cuts the text at its semicolons.
@@ -128,7 +149,7 @@ fn close(current: &mut Vec<TokenWithSpan>, map: &LineMap<'_>, pieces: &mut Vec<P
     let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { return };
     let start: Location = first.span.start.into();
     let text = map.text[map.byte(start)..map.byte(last.span.end.into())].to_owned();
-    pieces.push(Piece { tokens, text, start });
+    pieces.push(Piece { tokens, text, start, before: map.characters(start) });
 }
 
 fn is_comment(token: &Token) -> bool {

@@ -15,6 +15,8 @@ pub struct Statement {
     pub text: String,
     /// Where it begins in the text that was parsed.
     pub start: Location,
+    /// Characters of that text before it.
+    pub before: usize,
 }
 
 /// What a statement says.

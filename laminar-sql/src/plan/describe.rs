@@ -33,26 +33,7 @@ impl Planner {
         settings: &SessionSettings,
     ) -> Result<Described, SqlError> {
         let context = Context { registry: self.registry(), catalog, settings, params: &[], sql: &statement.text };
-        let rows = |columns: SchemaRef| Ok(Described { parameters: Vec::new(), columns: Some(columns) });
-        match &statement.kind {
-            StatementKind::Query { query, .. } => {
-                let query = AdhocQuery::new(context.adhoc_plan(query)?);
-                Ok(Described { parameters: query.parameters()?, columns: Some(query.schema()) })
-            }
-            StatementKind::Insert(insert) => {
-                Ok(Described { parameters: context.insert_parameters(insert)?, columns: None })
-            }
-            StatementKind::Subscribe(subscribe) => rows(context.subscription_schema(subscribe)?),
-            StatementKind::Show(_) | StatementKind::Describe { .. } | StatementKind::Explain(_) => {
-                match context.plan(&statement.kind)? {
-                    Planned::Rows(batch) => rows(batch.schema()),
-                    Planned::Pipelines(batch) => rows(pipelines_schema(&batch)),
-                    Planned::ExplainWatermark { .. } => rows(watermark_schema()),
-                    _ => Ok(Described { parameters: Vec::new(), columns: None }),
-                }
-            }
-            _ => Ok(Described { parameters: Vec::new(), columns: None }),
-        }
+        context.described(&statement.kind).map_err(|e| statement.place(e))
     }
 }
 
@@ -71,6 +52,29 @@ pub fn watermark_schema() -> SchemaRef {
 }
 
 impl Context<'_> {
+    fn described(&self, kind: &StatementKind) -> Result<Described, SqlError> {
+        let rows = |columns: SchemaRef| Ok(Described { parameters: Vec::new(), columns: Some(columns) });
+        match kind {
+            StatementKind::Query { query, .. } => {
+                let query = AdhocQuery::new(self.adhoc_plan(query)?);
+                Ok(Described { parameters: query.parameters()?, columns: Some(query.schema()) })
+            }
+            StatementKind::Insert(insert) => {
+                Ok(Described { parameters: self.insert_parameters(insert)?, columns: None })
+            }
+            StatementKind::Subscribe(subscribe) => rows(self.subscription_schema(subscribe)?),
+            StatementKind::Show(_) | StatementKind::Describe { .. } | StatementKind::Explain(_) => {
+                match self.plan(kind)? {
+                    Planned::Rows(batch) => rows(batch.schema()),
+                    Planned::Pipelines(batch) => rows(pipelines_schema(&batch)),
+                    Planned::ExplainWatermark { .. } => rows(watermark_schema()),
+                    _ => Ok(Described { parameters: Vec::new(), columns: None }),
+                }
+            }
+            _ => Ok(Described { parameters: Vec::new(), columns: None }),
+        }
+    }
+
     fn subscription_schema(&self, subscribe: &Subscribe) -> Result<SchemaRef, SqlError> {
         let plan = self.subscription(subscribe)?;
         let mut fields = vec![

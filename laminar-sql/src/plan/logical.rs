@@ -1,7 +1,9 @@
 //! From a syntax tree to an optimised logical plan.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use datafusion::common::TableReference;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -21,16 +23,63 @@ use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
-use datafusion::sql::sqlparser::ast::{Query, Statement};
+use datafusion::sql::sqlparser::ast::{self, Query, Spanned, Statement, visit_expressions, visit_relations};
 
 use super::provider::Provider;
 use crate::error::{Kind, SqlError};
 use crate::function::is_immutable;
+use crate::parse::{Location, fold};
 
 /// Plans a query and coerces its types.
 pub(crate) fn coerced(query: &Query, provider: &Provider<'_>) -> Result<LogicalPlan, SqlError> {
-    let plan = planner(provider).sql_statement_to_plan(Statement::Query(Box::new(query.clone())))?;
+    let plan = planner(provider)
+        .sql_statement_to_plan(Statement::Query(Box::new(query.clone())))
+        .map_err(|e| at_name(query, provider, e.into()))?;
     analyse(plan, &provider.config)
+}
+
+/// Points an error at the name it speaks of, where DataFusion gives no place.
+fn at_name(query: &Query, provider: &Provider<'_>, error: SqlError) -> SqlError {
+    let place = match error.kind {
+        Kind::UndefinedObject | Kind::WrongObjectKind | Kind::Unsupported => relation_place(query, provider, &error),
+        Kind::UndefinedColumn => column_place(query, &error),
+        _ => None,
+    };
+    match place {
+        Some(place) => error.at(place),
+        None => error,
+    }
+}
+
+fn relation_place(query: &Query, provider: &Provider<'_>, error: &SqlError) -> Option<Location> {
+    let found = visit_relations(query, |name| {
+        let parts: Vec<String> = name.0.iter().filter_map(|p| p.as_ident()).map(fold).collect();
+        let reference = match parts.as_slice() {
+            [table] => TableReference::bare(table.as_str()),
+            [schema, table] => TableReference::partial(schema.as_str(), table.as_str()),
+            _ => return ControlFlow::Continue(()),
+        };
+        match provider.find(&reference) {
+            Err(e) if e.message == error.message => ControlFlow::Break(name.span().start.into()),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    found.break_value()
+}
+
+fn column_place(query: &Query, error: &SqlError) -> Option<Location> {
+    let found = visit_expressions(query, |e| {
+        let name = match e {
+            ast::Expr::Identifier(name) => fold(name),
+            ast::Expr::CompoundIdentifier(parts) => parts.iter().map(fold).collect::<Vec<_>>().join("."),
+            _ => return ControlFlow::Continue(()),
+        };
+        if error.message == format!("column {name} does not exist") {
+            return ControlFlow::Break(e.span().start.into());
+        }
+        ControlFlow::Continue(())
+    });
+    found.break_value()
 }
 
 /// DataFusion's planner with our options.

@@ -7,11 +7,12 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Spanned, TableAlias, TableFactor, Value,
-    ValueWithSpan, visit_expressions, visit_expressions_mut,
+    Expr, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Spanned, TableAlias,
+    TableFactor, Value, ValueWithSpan, VisitMut, visit_expressions, visit_expressions_mut, visit_relations_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Location as SpanPlace, Span};
 
 use super::clause::{ClauseId, Clauses};
 use super::window_call::{Part, Shape, expressions, function_name, plain_args, shape, window_call};
@@ -54,11 +55,36 @@ fn set_expr(body: &mut SetExpr, catalog: &Catalog, clauses: &mut Clauses) -> Res
     }
 }
 
-fn parse_expr(text: &str) -> Result<Expr, SqlError> {
-    Parser::new(&PostgreSqlDialect {})
+/// Parses text that we made; its names stand at `at` in the user's text.
+fn parse_expr(text: &str, at: Location) -> Result<Expr, SqlError> {
+    let mut expr = Parser::new(&PostgreSqlDialect {})
         .try_with_sql(text)
         .and_then(|mut p| p.parse_expr())
-        .map_err(|e| crate::parse::from_parser(&e))
+        .map_err(|e| crate::parse::from_parser(&e))?;
+    move_names(&mut expr, at);
+    Ok(expr)
+}
+
+/// Gives every name in a made tree the place that it was made from.
+fn move_names<T: VisitMut>(tree: &mut T, at: Location) {
+    let place = SpanPlace { line: at.line, column: at.column };
+    let span = Span::new(place, place);
+    let _ = visit_expressions_mut(tree, |e| {
+        match e {
+            Expr::Identifier(name) => name.span = span,
+            Expr::CompoundIdentifier(parts) => parts.iter_mut().for_each(|name| name.span = span),
+            _ => {}
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    let _ = visit_relations_mut(tree, |name| {
+        for part in &mut name.0 {
+            if let ObjectNamePart::Identifier(name) = part {
+                name.span = span;
+            }
+        }
+        ControlFlow::<()>::Continue(())
+    });
 }
 
 fn marker(part: Part, time: &str, shape: &Shape) -> String {
@@ -103,10 +129,11 @@ fn factor(table: &mut TableFactor, catalog: &Catalog, clauses: &mut Clauses) -> 
         marker(Part::End, &time, &shape),
         marker(Part::Time, &time, &shape),
     );
-    let subquery = Parser::new(&PostgreSqlDialect {})
+    let mut subquery = Parser::new(&PostgreSqlDialect {})
         .try_with_sql(&text)
         .and_then(|mut p| p.parse_query())
         .map_err(|e| crate::parse::from_parser(&e))?;
+    move_names(&mut subquery, relation_name.span.start.into());
     let alias = alias.unwrap_or(TableAlias { explicit: true, name: relation_name, columns: Vec::new(), at: None });
     *table = TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None };
     clauses.meet(ClauseId::Window, at);
@@ -179,8 +206,8 @@ fn group_form(select: &mut Select, catalog: &Catalog, clauses: &mut Clauses) -> 
         if window.is_none() {
             clauses.meet(ClauseId::Window, at);
             let time = time_text(&call.shape, select, catalog, at)?;
-            groups.push(parse_expr(&marker(Part::Start, &time, &call.shape))?);
-            groups.push(parse_expr(&marker(Part::End, &time, &call.shape))?);
+            groups.push(parse_expr(&marker(Part::Start, &time, &call.shape), at)?);
+            groups.push(parse_expr(&marker(Part::End, &time, &call.shape), at)?);
             window = Some(call.shape);
         }
     }
@@ -290,12 +317,12 @@ impl Replace<'_> {
         }
     }
 
-    fn marker(&self, part: Part) -> Result<Expr, SqlError> {
+    fn marker(&self, part: Part, at: Location) -> Result<Expr, SqlError> {
         let Some(shape) = self.shape else { return Err(SqlError::internal("no window to replace")) };
         // The last moment of a window is computed from its end, which is a group key.
         match part {
-            Part::Time => parse_expr(&format!("window_time_of({})", marker(Part::End, self.time, shape))),
-            Part::Start | Part::End => parse_expr(&marker(part, self.time, shape)),
+            Part::Time => parse_expr(&format!("window_time_of({})", marker(Part::End, self.time, shape)), at),
+            Part::Start | Part::End => parse_expr(&marker(part, self.time, shape), at),
         }
     }
 
@@ -303,7 +330,8 @@ impl Replace<'_> {
         if let SelectItem::UnnamedExpr(e) = item
             && let Some((part, name)) = self.mention(e)?
         {
-            *item = SelectItem::ExprWithAlias { expr: self.marker(part)?, alias: Ident::with_quote('"', name) };
+            let at = e.span().start.into();
+            *item = SelectItem::ExprWithAlias { expr: self.marker(part, at)?, alias: Ident::with_quote('"', name) };
             return Ok(());
         }
         match item {
@@ -318,7 +346,7 @@ impl Replace<'_> {
         let mut failed = None;
         let _ = visit_expressions_mut(e, |inner| match self.mention(inner) {
             Ok(None) => ControlFlow::Continue(()),
-            Ok(Some((part, _))) => match self.marker(part) {
+            Ok(Some((part, _))) => match self.marker(part, inner.span().start.into()) {
                 Ok(made) => {
                     *inner = made;
                     ControlFlow::Continue(())

@@ -85,7 +85,7 @@ impl Planner {
         params: &[Param],
     ) -> Result<Planned, SqlError> {
         let context = Context { registry: &self.registry, catalog, settings, params, sql: &statement.text };
-        context.plan(&statement.kind)
+        context.plan(&statement.kind).map_err(|e| statement.place(e))
     }
 }
 

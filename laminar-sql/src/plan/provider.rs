@@ -54,7 +54,7 @@ pub(crate) fn config(time_zone: &str) -> ConfigOptions {
 }
 
 impl Provider<'_> {
-    fn find(&self, name: &TableReference) -> Result<Relation, SqlError> {
+    pub(super) fn find(&self, name: &TableReference) -> Result<Relation, SqlError> {
         let (schema, table) = (name.schema(), name.table());
         if schema.is_none_or(|s| s == "public")
             && let Some(entry) = self.catalog.get(table)

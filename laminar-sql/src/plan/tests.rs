@@ -318,8 +318,21 @@ fn clauses_that_nothing_executes_are_refused_by_name() {
 fn errors_carry_the_place_and_the_nearest_name() {
     let mut desk = Desk::with_trades();
     let error = desk.refused("CREATE MATERIALIZED VIEW x AS\nSELECT * FROM trade");
-    assert_eq!(error.sqlstate, "42P01");
+    assert_eq!((error.sqlstate, error.position), ("42P01", Some(45)));
     assert!(error.hint.unwrap().contains("trades"));
+    // The second of two statements, a window over a relation, a window over a column.
+    for (sql, at) in [
+        ("SELECT 1;\n  SELECT * FROM trade", 27),
+        (
+            "CREATE STREAM x AS SELECT count(*) AS n FROM TUMBLE(TABLE trade, DESCRIPTOR(ts), INTERVAL '1 s') GROUP BY window_start",
+            59,
+        ),
+        ("CREATE STREAM x AS SELECT count(*) AS n\nFROM trades GROUP BY TUMBLE(tss, INTERVAL '1 s')", 62),
+        ("SELECT\nnope FROM names", 8),
+    ] {
+        let error = desk.refused(sql);
+        assert_eq!(error.position, Some(at), "{sql}: {error}");
+    }
     let error = desk.refused("CREATE SOURCE");
     assert_eq!(error.sqlstate, "42601");
     assert!(error.position.is_some());
