@@ -16,7 +16,7 @@ use crate::operator::Barrier;
 use laminar_storage::StorageError;
 use laminar_storage::manifest::{
     CatalogChange, CatalogEntry, CheckpointDraft, Cursor as KeptCursor, IslandState, ObjectKind as KeptKind,
-    OutboxMark, PageFileMark as KeptMark, WalMark,
+    PageFileMark as KeptMark, WalMark,
 };
 use laminar_storage::wal::{WalLog, remove as remove_log};
 
@@ -96,8 +96,7 @@ impl Control {
         for part in &collecting.parts {
             let marks = part.marks.iter().map(|(shard, bytes)| KeptMark { shard: *shard, bytes: bytes.clone() });
             engine.pages.extend(marks);
-            let outboxes = part.outboxes.iter();
-            engine.outboxes.extend(outboxes.map(|&(sink, shard, position)| OutboxMark { sink, shard, position }));
+            engine.outboxes.extend(part.outboxes.iter().cloned());
             if let Some(store) = &self.store {
                 let log = WalLog { incarnation: store.incarnation, reactor: part.reactor };
                 wal.push(WalMark { log, end: None, floor: Lsn(part.wal), shards: Vec::new() });

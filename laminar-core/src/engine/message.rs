@@ -23,7 +23,7 @@ use crate::graph::SourceSpec;
 use crate::ids::{CheckpointNumber, Epoch, ObjectId, ReactorId, ShardId};
 use crate::operator::Barrier;
 use crate::reactor::Bell;
-use laminar_storage::ids::OutboxPosition;
+use laminar_storage::manifest::OutboxMark;
 use laminar_storage::page_file::PageFileMark;
 
 /// Wakes the reactor of one split.
@@ -258,7 +258,7 @@ pub struct StoredPart {
     /// Where each shard's image stands in its page file.
     pub marks: Vec<(ShardId, Vec<u8>)>,
     /// How far each outbox belongs to the checkpoint.
-    pub outboxes: Vec<(ObjectId, ShardId, OutboxPosition)>,
+    pub outboxes: Vec<OutboxMark>,
 }
 
 /// What a published checkpoint lets reactors free.

@@ -14,6 +14,7 @@ use laminar_storage::StorageError;
 use laminar_storage::disk::{Completion, Disk};
 use laminar_storage::ids::OutboxPosition;
 use laminar_storage::log::DirectoryId;
+use laminar_storage::manifest::OutboxMark;
 use laminar_storage::outbox::{Outbox, OutboxOptions, OutboxStart};
 
 /// An outbox found at start, with the frames in it.
@@ -118,8 +119,13 @@ impl Outboxes {
     }
 
     /// Positions for the manifest.
-    pub fn marks(&self) -> Vec<(ObjectId, ShardId, OutboxPosition)> {
-        self.kept.iter().filter_map(|kept| Some((kept.sink, kept.shard, kept.wanted?))).collect()
+    pub fn marks(&self) -> Vec<OutboxMark> {
+        let mark = |kept: &Kept| {
+            let position = kept.wanted?;
+            let acknowledged = kept.outbox.released().min(position);
+            Some(OutboxMark { sink: kept.sink, shard: kept.shard, position, acknowledged })
+        };
+        self.kept.iter().filter_map(mark).collect()
     }
 
     /// Frames up to `sequence` are safe at the target.

@@ -262,7 +262,8 @@ fn read_outbox(
     start: OutboxStart,
 ) -> std::result::Result<FoundOutbox, EngineError> {
     let reader = OutboxReader::new(directory, start.sink, start.shard);
-    let mut at: OutboxPosition = start.kept.first().map_or(start.position, |first| first.first);
+    let first = start.kept.first().map_or(start.position, |first| first.first);
+    let mut at: OutboxPosition = first.max(start.acknowledged);
     let mut frames = Vec::new();
     while at < start.position {
         for frame in reader.read(disk, at, start.position, OUTBOX_READ_BYTES)? {

@@ -234,7 +234,12 @@ impl Engine {
         let outboxes = positions
             .iter()
             .enumerate()
-            .map(|(shard, position)| OutboxMark { sink: SINK, shard: ShardId(shard as u16), position: *position })
+            .map(|(shard, position)| OutboxMark {
+                sink: SINK,
+                shard: ShardId(shard as u16),
+                position: *position,
+                acknowledged: self.outboxes[shard].released(),
+            })
             .collect();
         let epoch = Epoch { incarnation: self.incarnation, number: self.epoch };
         let keep = |mark: PageFileMark| KeptMark { shard: mark.shard, bytes: mark.encode().to_vec() };

@@ -85,7 +85,7 @@ fields! {
     Epoch { incarnation: Incarnation, number: u32 }
     Cursor { split: String, position: Vec<u8> }
     PageFileMark { shard: ShardId, bytes: Vec<u8> }
-    OutboxMark { sink: ObjectId, shard: ShardId, position: OutboxPosition }
+    OutboxMark { sink: ObjectId, shard: ShardId, position: OutboxPosition, acknowledged: OutboxPosition }
     WalLog { incarnation: Incarnation, reactor: ReactorId }
     WalMark { log: WalLog, end: Option<Lsn>, floor: Lsn, shards: Vec<(ShardId, Lsn)> }
     SinkProgress { sink: ObjectId, applied: CheckpointNumber }

@@ -76,6 +76,8 @@ pub struct OutboxMark {
     pub shard: ShardId,
     /// Frames up to here belong to this checkpoint.
     pub position: OutboxPosition,
+    /// The target had acknowledged the frames before this position.
+    pub acknowledged: OutboxPosition,
 }
 
 /// How far one WAL log is contained in the state.

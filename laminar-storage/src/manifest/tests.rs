@@ -33,7 +33,12 @@ fn draft(n: u64) -> CheckpointDraft {
             epoch: Epoch { incarnation: Incarnation(1), number: n as u32 },
             cursors: vec![Cursor { split: "trades/0".to_owned(), position: n.to_le_bytes().to_vec() }],
             pages: vec![PageFileMark { shard: ShardId(0), bytes: vec![n as u8; 20] }],
-            outboxes: vec![OutboxMark { sink: ObjectId(7), shard: ShardId(0), position: OutboxPosition(n * 10) }],
+            outboxes: vec![OutboxMark {
+                sink: ObjectId(7),
+                shard: ShardId(0),
+                position: OutboxPosition(n * 10),
+                acknowledged: OutboxPosition(n * 9),
+            }],
         }],
         wal: vec![WalMark { log, end: None, floor: Lsn(n * 100), shards: vec![(ShardId(1), Lsn(n * 100 + 5))] }],
         sinks: Vec::new(),
@@ -255,6 +260,7 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
                                 sink: ObjectId(sink),
                                 shard: ShardId(shard),
                                 position: OutboxPosition(position),
+                                acknowledged: OutboxPosition(position / 2),
                             })
                             .collect(),
                     })
@@ -319,7 +325,7 @@ fn record_bytes_are_frozen() {
 const FROZEN_CHECKPOINT: &str = "\
     0403000000000000000100000000000000000000000100000002000000000000000400000001000000010000000000000001\
     0000000100000001000000080000007472616465732f30080000000100000000000000010000000000140000000101010101\
-    01010101010101010101010101010101000000070000000000000000000a0000000000000001000000010000000000006400\
+    01010101010101010101010101010101000000070000000000000000000a00000000000000090000000000000001000000010000000000006400\
     000000000000010000000100690000000000000000000000";
 const FROZEN_CATALOG_CHANGE: &str = "\
     03010000000500000000000000080000006f626a6563745f350426000000435245415445204d4154455249414c495a454420\

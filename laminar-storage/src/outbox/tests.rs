@@ -92,7 +92,7 @@ fn recovery_cuts_to_the_manifest_and_goes_on_there() {
     for life in 2..6_u32 {
         let mut disk = machine.disk();
         let kept = cut(&mut disk, DIRECTORY, OWNER, position).unwrap();
-        let start = OutboxStart { sink: OWNER.0, shard: OWNER.1, position, kept };
+        let start = OutboxStart { sink: OWNER.0, shard: OWNER.1, position, acknowledged: OutboxPosition(0), kept };
         let (mut disk, mut outbox) = open(&machine, life, start);
         let next = fill(&mut disk, &mut outbox, life * 1000..life * 1000 + 7);
         fill(&mut disk, &mut outbox, 100..140);

@@ -41,6 +41,8 @@ pub struct OutboxStart {
     pub shard: ShardId,
     /// Position of the next frame.
     pub position: OutboxPosition,
+    /// The target has acknowledged the frames before this position.
+    pub acknowledged: OutboxPosition,
     /// Segments of former incarnations, oldest first.
     pub kept: Vec<KeptSegment>,
 }
@@ -48,7 +50,7 @@ pub struct OutboxStart {
 impl OutboxStart {
     /// The empty outbox of a new sink.
     pub const fn new(sink: ObjectId, shard: ShardId) -> Self {
-        Self { sink, shard, position: OutboxPosition(0), kept: Vec::new() }
+        Self { sink, shard, position: OutboxPosition(0), acknowledged: OutboxPosition(0), kept: Vec::new() }
     }
 }
 
@@ -74,10 +76,11 @@ impl Outbox {
         start: OutboxStart,
         options: OutboxOptions,
     ) -> Result<Self> {
-        let OutboxStart { sink, shard, position, kept } = start;
+        let OutboxStart { sink, shard, position, acknowledged, kept } = start;
         let name = LogName::Outbox { sink, shard, incarnation };
         let log = LogWriter::new(directory, name, position.0, options.log, SyncPolicy::OnRequest)?;
-        let released = kept.first().map_or(position.0, |segment| segment.first.0);
+        let first = kept.first().map_or(position.0, |segment| segment.first.0);
+        let released = first.max(acknowledged.0);
         Ok(Self { sink, shard, log, kept, released, limit_bytes: options.limit_bytes, removals: Vec::new() })
     }
 

@@ -268,7 +268,8 @@ impl Recovery {
         for mark in &marks {
             let owner = (mark.sink, mark.shard);
             let kept = outbox::cut(disk, self.identity.directory, owner, mark.position)?;
-            starts.push(OutboxStart { sink: mark.sink, shard: mark.shard, position: mark.position, kept });
+            let &OutboxMark { sink, shard, position, acknowledged } = mark;
+            starts.push(OutboxStart { sink, shard, position, acknowledged, kept });
         }
         let known = |owner: &(ObjectId, ShardId)| marks.iter().any(|mark| (mark.sink, mark.shard) == *owner);
         for owner in outbox::list(disk)?.into_keys().filter(|owner| !known(owner)) {
