@@ -35,13 +35,14 @@ lint: ## clippy, warnings are errors
 
 test: install tidy ## installs what is missing and passes every test
 	$(LINTED) cargo test --workspace
+	@$(MAKE) --no-print-directory test-kafka
 
+# The same build as the other tests: another choice of packages would choose other features and build again.
 test-kafka: ## the connector and the whole server on a real Kafka
-	cargo build --package laminar-server --bins
-	cargo build --package laminar-connector-kafka --example kafka-tool
+	$(LINTED) cargo test --workspace --no-run
 	@export LAMINAR_KAFKA_DIR=$$(mktemp -d); trap 'scripts/kafka.sh stop' EXIT; \
 	  export LAMINAR_TEST_KAFKA && LAMINAR_TEST_KAFKA=$$(scripts/kafka.sh start) && \
-	  cargo test --package laminar-connector-kafka --lib -- --ignored && \
+	  $(LINTED) cargo test --workspace --lib -- --ignored tests::real && \
 	  scripts/e2e/kafka.py --target $(CARGO_TARGET_DIR)/debug
 
 release: ## the binary that is shipped

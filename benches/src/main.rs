@@ -8,6 +8,8 @@
 
 mod bench;
 mod harness;
+mod prepared;
+mod windowed;
 
 use std::process::ExitCode;
 

@@ -2,6 +2,8 @@
 
 mod arena;
 mod json;
+mod latency;
+mod tumble;
 mod wal;
 
 use crate::harness::Settings;
@@ -27,6 +29,16 @@ pub const ALL: &[Bench] = &[
         name: "json",
         question: "how fast do JSON events of 150 bytes and 6 fields become Arrow columns, against arrow-json?",
         run: json::run,
+    },
+    Bench {
+        name: "latency",
+        question: "how long after the row that closes a window do its results reach the sink, at half load (open loop)?",
+        run: latency::run,
+    },
+    Bench {
+        name: "tumble",
+        question: "count and sum by key in tumbling windows against DataFusion's batch GROUP BY; what does a second core add?",
+        run: tumble::run,
     },
     Bench {
         name: "wal",

@@ -1,0 +1,87 @@
+//! The workload of the windowed benchmarks: count and sum by key in tumbling windows, in a whole database with
+//! checkpoints each second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use laminar_core::connector::Registry;
+use laminar_db::{Database, DatabaseOptions};
+use laminar_formats::JsonEncoderFactory;
+
+use crate::prepared::{Prepared, Probe};
+
+const BATCH_ROWS: usize = 8_192;
+
+/// Shape of the rows.
+#[derive(Clone, Copy)]
+pub struct Workload {
+    /// Rows in all splits together.
+    pub rows: usize,
+    /// Splits of the source.
+    pub splits: usize,
+    /// Different keys.
+    pub keys: i64,
+    /// Rows in a second of event time, in all splits together.
+    pub rows_per_second: usize,
+    /// Window size in microseconds.
+    pub window_us: i64,
+}
+
+impl Workload {
+    /// The rows' schema.
+    pub fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![
+            Field::new("key", DataType::Int64, false),
+            Field::new("value", DataType::Int64, false),
+            Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), false),
+        ]))
+    }
+
+    /// Seeded batches per split; event time is in order within a split.
+    pub fn batches(&self) -> Vec<Vec<RecordBatch>> {
+        (0..self.splits).map(|split| self.split(split)).collect()
+    }
+
+    fn split(&self, split: usize) -> Vec<RecordBatch> {
+        let mut rng = fastrand::Rng::with_seed(7 + split as u64);
+        let rows = self.rows / self.splits;
+        let step = 1e6 * self.splits as f64 / self.rows_per_second as f64;
+        (0..rows)
+            .step_by(BATCH_ROWS)
+            .map(|first| {
+                let range = first..(first + BATCH_ROWS).min(rows);
+                let keys: Int64Array = range.clone().map(|_| rng.i64(0..self.keys)).collect();
+                let values: Int64Array = range.clone().map(|_| rng.i64(0..1_000)).collect();
+                let times: TimestampMicrosecondArray = range.map(|row| Some((row as f64 * step) as i64)).collect();
+                RecordBatch::try_new(Self::schema(), vec![Arc::new(keys), Arc::new(values), Arc::new(times)])
+                    .expect("columns of one length")
+            })
+            .collect()
+    }
+
+    /// A database that runs the query, its source's gate closed.
+    pub async fn deploy(&self, source: &Prepared, probe: &Probe, reactors: usize) -> (Database, tempfile::TempDir) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = DatabaseOptions {
+            reactors: Some(reactors),
+            shard_count: Some(4),
+            checkpoint_interval: Duration::from_secs(1),
+            ..DatabaseOptions::in_directory(directory.path())
+        };
+        let registry = Registry::default().source(source.clone()).sink(probe.clone()).encoder(JsonEncoderFactory);
+        let database = Database::open(options, registry).await.expect("a database");
+        let window = format!("INTERVAL '{} microseconds'", self.window_us);
+        let script = format!(
+            "CREATE SOURCE rows_in (key BIGINT NOT NULL, value BIGINT NOT NULL, ts TIMESTAMP NOT NULL,
+                 WATERMARK FOR ts AS ts) FROM PREPARED;
+             CREATE STREAM sums AS SELECT key, TUMBLE_START(ts, {window}) AS window_start, window_time AS closed,
+                 count(*) AS n, sum(value) AS total
+                 FROM rows_in GROUP BY key, TUMBLE(ts, {window}) EMIT ON WINDOW CLOSE;
+             CREATE SINK sums_out FROM sums TO PROBE (format = 'json');"
+        );
+        database.deploy(&script).await.expect("the query runs");
+        (database, directory)
+    }
+}
