@@ -117,6 +117,7 @@ impl Listener {
             ("bootstrap.servers".to_string(), address.to_string()),
             ("topic".to_string(), topic.to_string()),
             ("start".to_string(), "latest".to_string()),
+            ("fetch.wait.max.ms".to_string(), "20".to_string()),
         ]);
         let mut source = KafkaSourceFactory::new(Bootstrap::real_only()).source("demo", &options)?;
         let bell = Arc::new(Bell::default());

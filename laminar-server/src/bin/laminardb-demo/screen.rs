@@ -69,6 +69,11 @@ pub fn commands(addresses: &Addresses) -> Vec<String> {
     ]
 }
 
+/// Lines of the terminal.
+pub fn rows() -> usize {
+    crossterm::terminal::size().map_or(24, |(_, rows)| usize::from(rows))
+}
+
 /// The terminal as a screen; as it was before when dropped.
 pub struct Screen(());
 

@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ONCE_ROWS: usize = 20;
 /// Rows of the live table: the open bar and the one before of each symbol.
 const TABLE_ROWS: usize = 16;
+const FEWEST_ROWS: usize = 4;
+/// Lines around the table: three above, status, commands, keys and messages below, one free.
+const AROUND_TABLE: usize = 12;
 
 /// Everything that runs; fields drop in this order.
 struct Demo {
@@ -144,21 +147,20 @@ impl Demo {
     fn frame(&mut self) -> Vec<String> {
         let broker = if self.broker.is_some() { "embedded broker, for trying out" } else { "Apache Kafka" };
         let mut lines = vec![
-            format!("LaminarDB: trades -> Kafka -> one-minute bars -> view and Kafka ({broker})"),
+            format!("LaminarDB: Kafka -> one-minute bars -> Kafka  ({broker})"),
             "Event time runs 60 times faster: a bar closes each second; * is still open.".to_string(),
-            String::new(),
             screen::head(),
         ];
-        match proof::read(self.setup.addresses.http, TABLE_ROWS) {
+        let room = screen::rows().saturating_sub(AROUND_TABLE).clamp(FEWEST_ROWS, TABLE_ROWS);
+        match proof::read(self.setup.addresses.http, room) {
             Ok(bars) => {
                 let newest = bars.iter().map(|((_, start), _)| *start).max();
                 lines.extend(bars.iter().map(|(key, bar)| screen::row(key, bar, Some(key.1) == newest)));
-                lines.extend((bars.len()..TABLE_ROWS).map(|_| String::new()));
+                lines.extend((bars.len()..room).map(|_| String::new()));
             }
             Err(failure) => lines.push(format!("the view does not answer: {failure}")),
         }
         let status = self.status();
-        lines.push(String::new());
         lines.push(screen::status(&status));
         lines.extend(screen::commands(&self.setup.addresses));
         lines.push(format!("k = kill -9 the server and start it again   q = quit   log: {LOG}"));
