@@ -4,6 +4,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests")]
 
+mod demo;
 mod process;
 mod protocol;
 mod random_bytes;

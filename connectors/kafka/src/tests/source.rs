@@ -153,18 +153,15 @@ fn a_broker_that_goes_away_is_reported_and_reading_resumes_by_itself() {
     broker.come_up().unwrap();
     produce(&broker, "t", 0, 100..200);
     let deadline = Instant::now() + PATIENCE;
-    while kept.0.len() == 100 {
+    // An error that was under way when the broker came back may still arrive between records.
+    while kept.0.len() < 200 {
         let seen = bell.rings();
         // As the engine: polled again after a pause or a wake.
-        if reader.poll(super::budget(10), &mut kept).is_err() {
+        if !matches!(reader.poll(super::budget(10), &mut kept), Ok(Polled::Ready)) {
             bell.wait_beyond(seen);
         }
         assert!(Instant::now() < deadline, "reading does not resume");
     }
-    read_until(&mut *reader, &bell, &mut kept, |kept, polled| {
-        kept.0.len() == 200 && polled == Polled::Pending { caught_up: true }
-    })
-    .unwrap();
     assert_eq!(payloads(&kept), numbers(0..200));
 }
 
