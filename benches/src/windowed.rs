@@ -79,7 +79,7 @@ impl Workload {
              CREATE STREAM sums AS SELECT key, TUMBLE_START(ts, {window}) AS window_start, window_time AS closed,
                  count(*) AS n, sum(value) AS total
                  FROM rows_in GROUP BY key, TUMBLE(ts, {window}) EMIT ON WINDOW CLOSE;
-             CREATE SINK sums_out FROM sums TO PROBE (format = 'json');"
+             CREATE SINK sums_out FROM sums INTO PROBE (format = 'json');"
         );
         database.deploy(&script).await.expect("the query runs");
         (database, directory)
