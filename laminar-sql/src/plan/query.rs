@@ -172,7 +172,7 @@ impl Context<'_> {
         if !request.names.is_empty() {
             clauses.meet(ClauseId::ColumnNames, Location { line: 0, column: 0 });
         }
-        let built = match &tail.emit {
+        let mut built = match &tail.emit {
             Some((EmitClause::OnWindowClose, at)) => {
                 request.emit = EmitMode::OnWindowClose;
                 if !clauses.has(ClauseId::Window) && !clauses.has(ClauseId::GroupBy) && !clauses.has(ClauseId::Distinct)
@@ -199,6 +199,8 @@ impl Context<'_> {
             }
         };
         clauses.covered_by(&built.claims)?;
+        // An operator claims all that it can execute; the user is told what the query has.
+        built.claims.retain(|claim| clauses.has(claim.clause));
         Ok(built)
     }
 }
