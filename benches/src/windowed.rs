@@ -27,6 +27,8 @@ pub struct Workload {
     pub rows_per_second: usize,
     /// Window size in microseconds.
     pub window_us: i64,
+    /// How far the watermark stays behind the newest row, in microseconds.
+    pub delay_us: i64,
 }
 
 impl Workload {
@@ -73,9 +75,10 @@ impl Workload {
         let registry = Registry::default().source(source.clone()).sink(probe.clone()).encoder(JsonEncoderFactory);
         let database = Database::open(options, registry).await.expect("a database");
         let window = format!("INTERVAL '{} microseconds'", self.window_us);
+        let delay = format!("INTERVAL '{} microseconds'", self.delay_us);
         let script = format!(
             "CREATE SOURCE rows_in (key BIGINT NOT NULL, value BIGINT NOT NULL, ts TIMESTAMP NOT NULL,
-                 WATERMARK FOR ts AS ts) FROM PREPARED;
+                 WATERMARK FOR ts AS ts - {delay}) FROM PREPARED;
              CREATE STREAM sums AS SELECT key, TUMBLE_START(ts, {window}) AS window_start, window_time AS closed,
                  count(*) AS n, sum(value) AS total
                  FROM rows_in GROUP BY key, TUMBLE(ts, {window}) EMIT ON WINDOW CLOSE;

@@ -14,6 +14,7 @@ use crate::prepared::{Prepared, Probe, now_us};
 use crate::windowed::Workload;
 
 const WINDOW_US: i64 = 100_000;
+const DELAY_US: i64 = 10_000;
 const SECONDS: usize = 20;
 
 /// Finds the full rate, then runs at half of it.
@@ -42,7 +43,7 @@ pub fn run(settings: &Settings) {
 }
 
 fn workload(rows: usize, rate: f64) -> Workload {
-    Workload { rows, splits: 2, keys: 1_000, rows_per_second: rate as usize, window_us: WINDOW_US }
+    Workload { rows, splits: 2, keys: 1_000, rows_per_second: rate as usize, window_us: WINDOW_US, delay_us: DELAY_US }
 }
 
 fn full_rate(rows: usize, reactors: usize) -> f64 {
@@ -79,8 +80,8 @@ fn paced(rate: f64, seconds: usize, reactors: usize) -> (Histogram<u64>, Histogr
         let began = source.open();
         tokio::time::sleep(Duration::from_secs(seconds as u64 + 1)).await;
         for (time_ms, arrived) in probe.arrivals() {
-            // The window's time is its last moment; the row that closes it is due one window's end after the start.
-            let end = (time_ms * 1000 / WINDOW_US + 1) * WINDOW_US;
+            // The row that closes a window is due when the watermark's delay has passed since the window's end.
+            let end = (time_ms * 1000 / WINDOW_US + 1) * WINDOW_US + DELAY_US;
             // The last windows close by the end of the input, not by a row.
             if end < (seconds as i64 - 1) * 1_000_000 {
                 latency.saturating_record((arrived - began - end).max(1) as u64);

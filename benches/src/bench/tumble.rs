@@ -13,14 +13,21 @@ use crate::harness::{Settings, cpu_seconds, spread};
 use crate::prepared::{Prepared, Probe};
 use crate::windowed::Workload;
 
-const WORKLOAD: Workload =
-    Workload { rows: 20_000_000, splits: 4, keys: 10_000, rows_per_second: 500_000, window_us: 10_000_000 };
+const WORKLOAD: Workload = Workload {
+    rows: 20_000_000,
+    splits: 4,
+    keys: 10_000,
+    rows_per_second: 500_000,
+    window_us: 10_000_000,
+    delay_us: 100_000,
+};
 
-/// What one run took.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What one run took, in seconds.
 struct Took {
     cpu: f64,
     wall: f64,
-    groups: u64,
 }
 
 /// Runs the three sides in turn.
@@ -29,10 +36,10 @@ pub fn run(settings: &Settings) {
     let batches = workload.batches();
     let (mut one, mut two, mut batch) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=settings.runs {
-        let runs = [streamed(&workload, &batches, 1), streamed(&workload, &batches, 2), grouped(&batches)];
-        assert!(runs.iter().all(|run| run.groups == runs[0].groups), "all sides find the same groups");
+        let (c, groups) = grouped(&batches);
+        let a = streamed(&workload, &batches, 1, groups);
+        let b = streamed(&workload, &batches, 2, groups);
         if round > 0 {
-            let [a, b, c] = runs;
             one.push(a);
             two.push(b);
             batch.push(c);
@@ -60,32 +67,27 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// Through the database; the clock runs from the first row to the last result at the sink.
-fn streamed(workload: &Workload, batches: &[Vec<RecordBatch>], reactors: usize) -> Took {
+/// Through the database; the clock runs from the first row to the last of `groups` results at the sink.
+fn streamed(workload: &Workload, batches: &[Vec<RecordBatch>], reactors: usize, groups: u64) -> Took {
     let source = Prepared::new(batches.to_vec(), None);
     let probe = Probe::default();
     runtime().block_on(async {
         let (database, _directory) = workload.deploy(&source, &probe, reactors).await;
         let (cpu, wall) = (cpu_seconds(), Instant::now());
         source.open();
-        let mut last = (0, Instant::now());
-        // All sources are bounded: results end when no more come for a while after the first.
-        while last.0 == 0 || last.1.elapsed() < Duration::from_millis(300) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            let records = probe.records();
-            if records != last.0 {
-                last = (records, Instant::now());
-            }
+        while probe.records() < groups {
+            assert!(wall.elapsed() < PATIENCE, "{} of {groups} results", probe.records());
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let idle = last.1.elapsed().as_secs_f64();
-        let took = Took { cpu: cpu_seconds() - cpu, wall: wall.elapsed().as_secs_f64() - idle, groups: last.0 };
+        let took = Took { cpu: cpu_seconds() - cpu, wall: wall.elapsed().as_secs_f64() };
         database.shutdown().await.expect("a clean end");
+        assert_eq!(probe.records(), groups, "each group leaves once");
         took
     })
 }
 
 /// DataFusion over the same rows in memory, one partition.
-fn grouped(batches: &[Vec<RecordBatch>]) -> Took {
+fn grouped(batches: &[Vec<RecordBatch>]) -> (Took, u64) {
     runtime().block_on(async {
         let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
         let table = MemTable::try_new(Workload::schema(), vec![batches.concat()]).expect("a table");
@@ -94,13 +96,9 @@ fn grouped(batches: &[Vec<RecordBatch>]) -> Took {
         let sql = "SELECT key, date_bin(INTERVAL '10 seconds', ts) AS w, count(*) AS n, sum(value) AS total
                    FROM rows_in GROUP BY 1, 2";
         let found = context.sql(sql).await.expect("a plan").collect().await.expect("groups");
-        let took = Took {
-            cpu: cpu_seconds() - cpu,
-            wall: wall.elapsed().as_secs_f64(),
-            groups: found.iter().map(|batch| batch.num_rows() as u64).sum(),
-        };
+        let took = Took { cpu: cpu_seconds() - cpu, wall: wall.elapsed().as_secs_f64() };
         let counted: i64 = found.iter().flat_map(|b| b.column(2).as_primitive::<Int64Type>().values().to_vec()).sum();
         assert_eq!(counted as usize, batches.iter().flatten().map(RecordBatch::num_rows).sum::<usize>());
-        took
+        (took, found.iter().map(|batch| batch.num_rows() as u64).sum())
     })
 }
