@@ -155,9 +155,11 @@ impl SqlError {
         }
     }
 
-    /// Something that the parser accepts and nothing executes.
+    /// Something that the parser accepts and nothing executes. Without a hint of its own it points to the reference.
     pub fn unsupported(what: impl fmt::Display, hint: impl Into<String>) -> Self {
-        Self::new(Kind::Unsupported, format!("{what} is not supported yet")).hint(hint)
+        Self::new(Kind::Unsupported, format!("{what} is not supported yet"))
+            .hint("docs/sql.md lists what there is")
+            .hint(hint)
     }
 
     /// A defect of ours.
@@ -240,7 +242,14 @@ fn from_datafusion(error: &DataFusionError) -> SqlError {
         DataFusionError::SchemaError(schema, _) => from_schema(schema),
         DataFusionError::ArrowError(arrow, _) => from_arrow(arrow),
         DataFusionError::SQL(parser, _) => crate::parse::from_parser(parser),
-        DataFusionError::NotImplemented(message) => SqlError::unsupported(lower_first(message), ""),
+        DataFusionError::NotImplemented(message) => {
+            let message = lower_first(message);
+            let what = ["is not supported", "are not supported", "not supported", "not implemented", "is not"]
+                .iter()
+                .find_map(|end| message.trim_end_matches('.').strip_suffix(end))
+                .unwrap_or(&message);
+            SqlError::unsupported(what.trim(), "")
+        }
         DataFusionError::External(other) => match other.downcast_ref::<SqlError>() {
             Some(ours) => ours.clone(),
             None => SqlError::internal(other.to_string()),
@@ -314,6 +323,18 @@ fn from_message(text: &str) -> SqlError {
     } else {
         Kind::InvalidDefinition
     };
+    if let Some((_, from)) = text.split_once("column \"")
+        && let Some((column, _)) = from.split_once("\" must appear in the GROUP BY")
+    {
+        let message = format!("column {column} must be in GROUP BY or inside an aggregate function");
+        return SqlError::new(Kind::Grouping, message).hint("add it to GROUP BY, or use first_value or last_value");
+    }
+    if let Some((_, from)) = text.split_once("require unique expression names but the expression \"")
+        && let Some((name, _)) = from.split_once('"')
+    {
+        return SqlError::new(Kind::AmbiguousColumn, format!("column {name} occurs more than once in the result"))
+            .hint("give one of them another name with AS");
+    }
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let made = SqlError::new(kind, lower_first(first));
     if rest.trim().is_empty() { made } else { made.detail(rest.trim().to_owned()) }

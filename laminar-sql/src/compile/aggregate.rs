@@ -99,7 +99,7 @@ impl Compiler<'_> {
         }
         let window = window.zip(time).map(|(w, time)| WindowSpec { time, ..w });
         let node = self.builder.project(flow.node, slots.exprs, schema(slots.fields));
-        let node = self.builder.exchange(node, keys.clone());
+        let node = self.builder.exchange(node, keys.clone())?;
         self.emit_aggregate(node, keys, window, wanted, groups)
     }
 

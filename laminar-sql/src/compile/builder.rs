@@ -1,6 +1,7 @@
 //! The growing list of operators, with what is known of each one's output.
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use laminar_core::data::key::{KeyEncoder, KeyError};
 use laminar_core::data::{ChangeMode, StreamSchema};
 use laminar_core::expr::ScalarExpr;
 use laminar_core::graph::{NodeSpec, OperatorSpec};
@@ -8,7 +9,8 @@ use laminar_core::ids::{ObjectId, OperatorId};
 use std::sync::Arc;
 
 use super::expr::functions_of;
-use crate::plan::{Claim, ClauseId};
+use crate::error::SqlError;
+use crate::plan::{Claim, ClauseId, sql_type};
 
 /// What is known of a node's output beside its schema.
 #[derive(Clone, Debug, Default)]
@@ -91,14 +93,22 @@ impl Builder {
     }
 
     /// Sends rows of equal `keys` to one shard, unless they are there.
-    pub fn exchange(&mut self, node: usize, keys: Vec<usize>) -> usize {
+    ///
+    /// # Errors
+    /// A column has a type that cannot be a key.
+    pub fn exchange(&mut self, node: usize, keys: Vec<usize>) -> Result<usize, SqlError> {
+        if let Err(KeyError { column, data_type }) = KeyEncoder::new(&self.output(node).columns, &keys) {
+            let what = format!("column \"{column}\" of type {} in a key", sql_type(&data_type, None));
+            let hint = "GROUP BY columns, and all columns of a view without GROUP BY, are keys: take its parts, or make TEXT of it";
+            return Err(SqlError::unsupported(what, hint));
+        }
         let there = self.facts[node].partition.as_ref().is_some_and(|p| p.iter().all(|c| keys.contains(c)));
         if there {
-            return node;
+            return Ok(node);
         }
         let output = self.output(node).clone();
         let facts = Facts { partition: Some(keys.clone()), ..self.facts[node].clone() };
-        self.push(OperatorSpec::Exchange { keys }, vec![node], output, facts)
+        Ok(self.push(OperatorSpec::Exchange { keys }, vec![node], output, facts))
     }
 
     /// Gives each node its stable id.

@@ -275,12 +275,14 @@ impl Compiler<'_> {
             PipelineKind::Stream => {
                 let output = self.builder.output(node).clone();
                 let facts = self.builder.facts[node].clone();
-                self.builder.push(OperatorSpec::Output, vec![node], output, facts)
+                let made = self.builder.push(OperatorSpec::Output, vec![node], output, facts);
+                self.builder.claim(made, &[ClauseId::Emit]);
+                made
             }
             PipelineKind::View => {
                 let key = self.builder.facts[node].keys.first().cloned();
                 let by = key.unwrap_or_else(|| (0..self.builder.width(node)).collect());
-                let node = self.builder.exchange(node, by);
+                let node = self.builder.exchange(node, by)?;
                 let output = self.builder.output(node).clone();
                 if self.request.retention.is_some() && output.time.is_empty() {
                     return Err(SqlError::new(Kind::InvalidOption, "retention needs a time attribute in the view")
@@ -289,7 +291,7 @@ impl Compiler<'_> {
                 let facts = self.builder.facts[node].clone();
                 let retention = self.request.retention;
                 let made = self.builder.push(OperatorSpec::Materialize { retention }, vec![node], output, facts);
-                self.builder.claim(made, &[ClauseId::Retention]);
+                self.builder.claim(made, &[ClauseId::Retention, ClauseId::Emit]);
                 made
             }
         };

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::common::{Result, internal_err};
+use datafusion::common::{Result, internal_err, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 /// The window's start, inclusive.
@@ -42,7 +42,10 @@ impl ScalarUDFImpl for Marker {
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
-        Ok(arg_types[0].clone())
+        match &arg_types[0] {
+            timestamp @ DataType::Timestamp(_, _) => Ok(timestamp.clone()),
+            other => plan_err!("a window is cut over a TIMESTAMP that is a time attribute, not over {other}"),
+        }
     }
 
     fn invoke_with_args(&self, _args: ScalarFunctionArgs) -> Result<ColumnarValue> {

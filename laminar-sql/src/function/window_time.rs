@@ -37,7 +37,7 @@ impl ScalarUDFImpl for WindowTime {
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
         match &arg_types[0] {
             timestamp @ DataType::Timestamp(_, _) => Ok(timestamp.clone()),
-            other => plan_err!("{NAME} takes a timestamp, not {other}"),
+            other => plan_err!("a window is cut over a TIMESTAMP that is a time attribute, not over {other}"),
         }
     }
 

@@ -34,7 +34,7 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["CALL"], "there are no procedures"),
     (&["DO"], "there are no procedures"),
     (&["RESTORE"], "start the server on the data directory of the backup"),
-    (&["TERMINATE"], "use DROP or PAUSE"),
+    (&["TERMINATE"], "use DROP"),
 ];
 
 /// Reads one statement.

@@ -71,7 +71,7 @@ pub(super) fn query(cursor: &mut Cursor) -> Result<Box<Query>, SqlError> {
 fn is_table_argument(cursor: &Cursor, before: Option<&TokenWithSpan>) -> bool {
     before.is_some_and(|t| t.token == Token::LParen)
         && matches!(cursor.peek_at(1), Token::Word(_))
-        && matches!(cursor.peek_at(2), Token::Comma | Token::Period)
+        && matches!(cursor.peek_at(2), Token::Comma | Token::Period | Token::RParen)
 }
 
 fn begins_tail(cursor: &Cursor) -> bool {

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::admit_expr::{expr, function_arg};
 use super::clause::{ClauseId, Clauses};
+use super::lower::window_kind;
 use crate::error::SqlError;
 use crate::parse::Location;
 
@@ -40,7 +41,11 @@ pub(crate) fn admit(body: &Query, purpose: Purpose) -> Result<Clauses, SqlError>
 impl Admission {
     /// Refuses in a continuous query only.
     pub fn once_only(&self, what: &str, hint: &str, at: Location) -> Result<(), SqlError> {
-        if self.purpose == Purpose::Continuous { Err(SqlError::unsupported(what, hint).at(at)) } else { Ok(()) }
+        if self.purpose == Purpose::AdHoc {
+            return Ok(());
+        }
+        let hint = if hint.is_empty() { "it works in a SELECT that reads views and tables" } else { hint };
+        Err(SqlError::unsupported(what, hint).at(at))
     }
 }
 
@@ -352,7 +357,7 @@ fn table(a: &mut Admission, node: &TableFactor) -> Result<(), SqlError> {
     let at = place(node);
     match node {
         TableFactor::Table {
-            name: _,
+            name,
             alias,
             args,
             with_hints,
@@ -374,6 +379,10 @@ fn table(a: &mut Admission, node: &TableFactor) -> Result<(), SqlError> {
             refuse(!index_hints.is_empty(), "an index hint", at)?;
             if let Some(TableFunctionArgs { args, settings }) = args {
                 refuse(settings.is_some(), "SETTINGS", at)?;
+                if window_kind(name).is_none() {
+                    let hint = "TUMBLE and HOP exist; constant rows are written with VALUES";
+                    return Err(SqlError::unsupported(format!("the table function {name}"), hint).at(at));
+                }
                 for arg in args {
                     function_arg(a, arg)?;
                 }

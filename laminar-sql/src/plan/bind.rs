@@ -5,6 +5,7 @@ use datafusion::common::{Column, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan};
+use datafusion::sql::unparser::expr_to_sql;
 use std::sync::Arc;
 
 use super::window_node::{END, START, WindowNode};
@@ -73,9 +74,10 @@ fn marker_args(f: &ScalarFunction) -> Result<Option<Found>, SqlError> {
     let time = match f.args.first() {
         Some(Expr::Column(column)) => column.clone(),
         Some(other) => {
+            let text = expr_to_sql(other).map_or_else(|_| other.to_string(), |e| e.to_string());
             return Err(SqlError::new(
                 Kind::InvalidDefinition,
-                format!("a window needs a time attribute, {other} is an expression"),
+                format!("a window needs a time attribute, {text} is an expression"),
             )
             .hint("compute the column in the source (GENERATED ALWAYS AS) and declare WATERMARK FOR it"));
         }

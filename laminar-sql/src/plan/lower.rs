@@ -144,7 +144,7 @@ fn is_window(name: &str) -> bool {
     ["tumble", "hop", "slide", "session", "cumulate"].contains(&name)
 }
 
-fn window_kind(name: &ObjectName) -> Option<String> {
+pub(super) fn window_kind(name: &ObjectName) -> Option<String> {
     match name.0.as_slice() {
         [one] => one.as_ident().map(|i| i.value.to_lowercase()).filter(|n| is_window(n)),
         _ => None,

@@ -172,6 +172,9 @@ impl Context<'_> {
         if !request.names.is_empty() {
             clauses.meet(ClauseId::ColumnNames, Location { line: 0, column: 0 });
         }
+        if let Some((_, at)) = &tail.emit {
+            clauses.meet(ClauseId::Emit, *at);
+        }
         let mut built = match &tail.emit {
             Some((EmitClause::OnWindowClose, at)) => {
                 request.emit = EmitMode::OnWindowClose;
@@ -200,7 +203,7 @@ impl Context<'_> {
         };
         clauses.covered_by(&built.claims)?;
         // An operator claims all that it can execute; the user is told what the query has.
-        built.claims.retain(|claim| clauses.has(claim.clause));
+        built.claims.retain(|claim| clauses.has(claim.clause) || claim.clause == ClauseId::Aggregate);
         Ok(built)
     }
 }

@@ -1,5 +1,8 @@
 //! CREATE SINK.
 
+use datafusion::sql::sqlparser::ast::Query;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 use laminar_core::data::{ChangeMode, StreamSchema};
 use laminar_core::graph::{Delivery, Envelope, ObjectSpec, OperatorSpec, PipelineKind, SinkSpec};
 use laminar_core::ids::ObjectId;
@@ -9,11 +12,19 @@ use super::source::{Connection, connection, unknown_name};
 use super::{Context, Planned};
 use crate::catalog::{CatalogEntry, kind_of};
 use crate::error::{Kind, SqlError};
-use crate::parse::{CreateSink, RelationKind, SinkInput};
+use crate::parse::{CreateSink, QueryTail, RelationKind, SinkInput};
 
 /// The name of the anonymous stream of a sink AS SELECT.
 fn stream_name(sink: &str) -> String {
     format!("{sink}$query")
+}
+
+/// `SELECT * FROM source`: a source runs only where a query reads it.
+fn all_of(source: &str) -> Result<Box<Query>, SqlError> {
+    Parser::new(&PostgreSqlDialect {})
+        .try_with_sql(&format!("SELECT * FROM \"{}\"", source.replace('"', "\"\"")))
+        .and_then(|mut parser| parser.parse_query())
+        .map_err(|e| crate::parse::from_parser(&e))
 }
 
 impl Context<'_> {
@@ -28,6 +39,12 @@ impl Context<'_> {
         let Place { id, replaces, mut notices } = place;
         let mut connection = connection(connector, options, format)?;
         let mut objects = Vec::new();
+        let (mut whole, mut input) = (None, input);
+        if let SinkInput::Object(object) = input
+            && matches!(self.catalog.get(object).map(|e| &e.spec), Some(ObjectSpec::Source(_)))
+        {
+            input = whole.insert(SinkInput::Query(all_of(object)?, QueryTail::default()));
+        }
         let (from, id, schema, by) = match input {
             SinkInput::Object(object) => {
                 let entry = self.catalog.require(object).map_err(|e| e.at(*at))?;
