@@ -244,10 +244,17 @@ fn from_datafusion(error: &DataFusionError) -> SqlError {
         DataFusionError::SQL(parser, _) => crate::parse::from_parser(parser),
         DataFusionError::NotImplemented(message) => {
             let message = lower_first(message);
-            let what = ["is not supported", "are not supported", "not supported", "not implemented", "is not"]
-                .iter()
-                .find_map(|end| message.trim_end_matches('.').strip_suffix(end))
-                .unwrap_or(&message);
+            let what = [
+                "is not supported yet",
+                "is not supported",
+                "are not supported",
+                "not supported",
+                "not implemented",
+                "is not",
+            ]
+            .iter()
+            .find_map(|end| message.trim_end_matches('.').strip_suffix(end))
+            .unwrap_or(&message);
             SqlError::unsupported(what.trim(), "")
         }
         DataFusionError::External(other) => match other.downcast_ref::<SqlError>() {

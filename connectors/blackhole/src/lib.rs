@@ -44,6 +44,10 @@ impl SinkFactory for BlackholeFactory {
         &[]
     }
 
+    fn encoded(&self) -> bool {
+        false
+    }
+
     fn check(&self, spec: &SinkSpec) -> Result<(), ConnectorError> {
         match spec.delivery {
             Delivery::AtLeastOnce => Ok(()),

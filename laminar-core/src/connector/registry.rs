@@ -53,6 +53,11 @@ pub trait SinkFactory: Send + Sync {
     /// The options it takes.
     fn options(&self) -> &'static [OptionSpec];
 
+    /// Whether it writes encoded records and so needs a format.
+    fn encoded(&self) -> bool {
+        true
+    }
+
     /// Checks the options and the schema without touching the other system; called at CREATE.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod query;
 mod show;
 mod subscribe;
 mod system;
+mod watermark;
 mod write;
 
 use laminar_core::engine::AdvanceWatermark;
@@ -64,9 +65,7 @@ async fn run(session: &mut Session, planned: Planned) -> Result<Response, DbErro
         Planned::CopyOutSubscribe { subscribe, .. } => subscribe::run(session, subscribe, subscribe::Form::Copy).await,
         Planned::Rows(rows) => Ok(show::rows(rows)),
         Planned::Pipelines(rows) => show::pipelines(session, rows).await,
-        Planned::ExplainWatermark { object, sources, pipelines } => {
-            show::watermark(session, object, &sources, &pipelines).await
-        }
+        Planned::ExplainWatermark { sources, pipelines, .. } => watermark::explain(session, &sources, &pipelines).await,
         Planned::Transaction(what) => session.transact(what).await,
         Planned::Set { name, value } => {
             session.settings.set(&name, value.as_deref())?;

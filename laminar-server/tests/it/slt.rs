@@ -1,7 +1,8 @@
 //! The SQL reference that runs: every file in `tests/slt`, each against its own server.
 //!
-//! Besides SQL, a statement may be `RESTART SERVER` (SIGTERM, then start) or `CRASH SERVER` (kill -9,
-//! then start). Values are compared as PostgreSQL writes them.
+//! Besides SQL, a statement may be `RESTART SERVER` (SIGTERM, then start), `CRASH SERVER` (kill -9,
+//! then start), `APPEND name` (the lines after it go to the end of `files/name`) or `FILE name` (its lines
+//! as rows). Values are compared as PostgreSQL writes them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -90,6 +91,19 @@ impl AsyncDB for Database {
             self.control(word).await;
             return Ok(DBOutput::StatementComplete(0));
         }
+        let file = |name: &str| format!("files/{}", name.trim());
+        if let Some((name, lines)) = sql.trim().strip_prefix("APPEND ").and_then(|rest| rest.split_once('\n')) {
+            let path = self.shared.lock().await.server.directory().join(file(name));
+            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("a file");
+            std::io::Write::write_all(&mut file, format!("{lines}\n").as_bytes()).expect("a write");
+            return Ok(DBOutput::StatementComplete(0));
+        }
+        if let Some(name) = sql.trim().strip_prefix("FILE ") {
+            let path = self.shared.lock().await.server.directory().join(file(name));
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let rows = text.lines().map(|line| vec![line.to_owned()]).collect();
+            return Ok(DBOutput::Rows { types: vec![DefaultColumnType::Any], rows });
+        }
         let answer = async { self.client().await.simple_query(sql).await };
         let messages = match tokio::time::timeout(DEADLINE, answer).await {
             Ok(answer) => answer.map_err(Failed::Answer)?,
@@ -161,7 +175,9 @@ fn every_slt_file_holds() {
         }
         ran += 1;
         let outcome = runtime.block_on(async {
-            let shared = Arc::new(Mutex::new(Shared { server: Server::start(), starts: 0 }));
+            let server = Server::with("[files]\nroots = [\"files\"]\n");
+            std::fs::create_dir(server.directory().join("files")).expect("a directory");
+            let shared = Arc::new(Mutex::new(Shared { server, starts: 0 }));
             let connections = shared.clone();
             let mut runner = Runner::new(move || {
                 let shared = connections.clone();

@@ -7,8 +7,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Spanned, TableAlias,
-    TableFactor, Value, ValueWithSpan, VisitMut, visit_expressions, visit_expressions_mut, visit_relations_mut,
+    Expr, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Spanned,
+    TableAlias, TableFactor, Value, ValueWithSpan, VisitMut, visit_expressions, visit_expressions_mut,
+    visit_relations_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -20,8 +21,19 @@ use crate::catalog::Catalog;
 use crate::error::{Kind, SqlError};
 use crate::parse::{Location, fold};
 
-/// Lowers a query in place.
+/// Lowers a query in place; FETCH FIRST becomes LIMIT.
 pub(crate) fn lower(query: &mut Query, catalog: &Catalog, clauses: &mut Clauses) -> Result<(), SqlError> {
+    if let Some(fetch) = query.fetch.take() {
+        let one = || Expr::Value(Value::Number("1".to_owned(), false).into());
+        let count = Some(fetch.quantity.unwrap_or_else(one));
+        query.limit_clause = match query.limit_clause.take() {
+            Some(LimitClause::LimitOffset { limit: None, offset, limit_by }) => {
+                Some(LimitClause::LimitOffset { limit: count, offset, limit_by })
+            }
+            None => Some(LimitClause::LimitOffset { limit: count, offset: None, limit_by: Vec::new() }),
+            both => both,
+        };
+    }
     if let Some(with) = &mut query.with {
         for cte in &mut with.cte_tables {
             lower(&mut cte.query, catalog, clauses)?;

@@ -108,6 +108,11 @@ impl Context<'_> {
             .registry
             .sink_options(&connector, connection.format.as_deref(), &connection.given())
             .map_err(|e| connection.place(e.into()))?;
+        if connection.format.is_none() && factory.encoded() {
+            let known: Vec<&str> = self.registry.encoders.keys().copied().collect();
+            return Err(SqlError::new(Kind::InvalidOption, format!("connector {connector} needs a format"))
+                .hint(format!("add format = '…'; this build writes: {}", known.join(", "))));
+        }
         let spec = SinkSpec {
             id,
             name: name.to_owned(),

@@ -6,11 +6,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use laminar_core::connector::options::{OptionKind, OptionSpec, Options};
 use laminar_core::connector::{
-    Applier, ConnectorError, Decoder, DecoderFactory, Malformed, RawRecord, Registry, SinkFactory, Source,
-    SourceFactory,
+    Applier, ConnectorError, Decoder, DecoderFactory, EncodedRecord, Encoder, EncoderFactory, Malformed, RawRecord,
+    Registry, SinkFactory, Source, SourceFactory,
 };
-use laminar_core::data::ChangeMode;
+use laminar_core::data::{Batch, ChangeMode};
 use laminar_core::graph::{EmitMode, Envelope, NodeSpec, ObjectSpec, OperatorSpec, SinkSpec, SourceSpec, WindowKind};
+
+use laminar_core::ids::Epoch;
 
 use super::{Param, Planned, Planner, SessionSettings};
 use crate::catalog::{Catalog, CatalogRecord};
@@ -96,6 +98,30 @@ impl DecoderFactory for Json {
 }
 
 /// A catalog that grows statement by statement.
+impl Encoder for Nothing {
+    fn encode(&mut self, _: &Batch, _: Epoch, _: &mut dyn FnMut(EncodedRecord<'_>)) -> Result<(), ConnectorError> {
+        Err(never())
+    }
+}
+
+impl EncoderFactory for Json {
+    fn name(&self) -> &'static str {
+        "json"
+    }
+    fn options(&self) -> &'static [OptionSpec] {
+        &[]
+    }
+    fn create(
+        &self,
+        schema: SchemaRef,
+        _: Envelope,
+        _: Option<&[usize]>,
+        _: &Options,
+    ) -> Result<Box<dyn Encoder>, ConnectorError> {
+        Ok(Box::new(Nothing(schema)))
+    }
+}
+
 struct Desk {
     planner: Planner,
     catalog: Catalog,
@@ -104,7 +130,7 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        let registry = Registry::default().source(Kafka).sink(Kafka).decoder(Json);
+        let registry = Registry::default().source(Kafka).sink(Kafka).decoder(Json).encoder(Json);
         Self {
             planner: Planner::new(Arc::new(registry)),
             catalog: Catalog::new(),
@@ -268,10 +294,12 @@ fn exchanges_stand_before_keyed_aggregates_and_operator_ids_are_stable() {
 fn an_updating_query_into_a_plain_sink_is_refused_with_the_way_out() {
     let mut desk = Desk::with_trades();
     let query = "SELECT symbol, count(*) AS n FROM trades GROUP BY symbol";
-    let error = desk.refused(&format!("CREATE SINK k INTO KAFKA (topic = 'x') AS {query}"));
+    let error = desk.refused(&format!("CREATE SINK k INTO KAFKA (topic = 'x', format = 'json') AS {query}"));
     assert!(error.hint.unwrap().contains("EMIT ON WINDOW CLOSE"));
-    desk.run(&format!("CREATE SINK k AS {query} WITH (connector = 'kafka', topic = 'x', envelope = 'upsert')"))
-        .unwrap();
+    desk.run(&format!(
+        "CREATE SINK k AS {query} WITH (connector = 'kafka', topic = 'x', format = 'json', envelope = 'upsert')"
+    ))
+    .unwrap();
     match &desk.catalog.get("k").unwrap().spec {
         ObjectSpec::Sink(sink) => assert_eq!((sink.envelope, sink.key.as_deref()), (Envelope::Upsert, Some(&[0][..]))),
         other => panic!("{other:?}"),
@@ -419,4 +447,33 @@ fn the_page_of_functions_is_the_generated_one() {
     }
     let written = std::fs::read_to_string(path).unwrap_or_default();
     assert!(written == generated, "docs/functions.md is stale: run this test with UPDATE_DOCS=1");
+}
+
+/// The literal that follows a word in a source text, wherever it occurs.
+fn literals_after<'t>(text: &'t str, word: &str) -> Vec<&'t str> {
+    let after = text.split(word).skip(1);
+    after
+        .filter_map(|rest| {
+            let rest = rest.trim_start().strip_prefix('"')?;
+            rest.split_once('"').map(|(literal, _)| literal)
+        })
+        .collect()
+}
+
+#[test]
+fn every_refusal_has_a_case_over_the_wire() {
+    let cases = include_str!("../../../laminar-server/tests/slt/refused_query.slt").replace('\\', "");
+    for (file, text) in [("admit.rs", include_str!("admit.rs")), ("admit_expr.rs", include_str!("admit_expr.rs"))] {
+        let refusals = literals_after(text, "a.once_only(");
+        assert!(refusals.len() > 5, "{file}: {} refusals found", refusals.len());
+        for refusal in refusals {
+            assert!(cases.contains(refusal), "{file}: no case in refused_query.slt for: {refusal}");
+        }
+    }
+    let cases = include_str!("../../../laminar-server/tests/slt/refused_statement.slt");
+    let words = literals_after(include_str!("../parse/admin.rs"), "(&[");
+    assert!(words.len() > 20, "{} refused statements found", words.len());
+    for word in words {
+        assert!(cases.contains(&format!("\n{word}")), "no case in refused_statement.slt for {word}");
+    }
 }
