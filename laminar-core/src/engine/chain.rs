@@ -122,7 +122,7 @@ impl Chain {
         Ok(Mark::At(answer.max(answered)))
     }
 
-    /// Ends an epoch in every operator, inputs before users.
+    /// Ends an epoch in every operator, inputs before users; a watermark that waited for it follows.
     ///
     /// # Errors
     /// The operator's.
@@ -131,10 +131,23 @@ impl Chain {
             if self.operators[vertex].is_none() {
                 continue;
             }
+            let before = self.marks[vertex];
+            let input = self.input_mark(vertex);
+            let mut mark = if self.inputs[vertex].is_empty() { before } else { self.advance(vertex, input, env)? };
             let watermark = self.told[vertex].0;
             self.call(vertex, watermark, env.arena, |operator, ctx| operator.on_barrier(barrier, ctx))?;
             self.spread_emitted(vertex, env);
             self.run(env)?;
+            if let Some(released) = self.operators[vertex].as_mut().and_then(|operator| operator.released()) {
+                let answer = self.told[vertex].1.max(released);
+                self.told[vertex].1 = answer;
+                if let Mark::At(_) = mark {
+                    mark = Mark::At(answer);
+                }
+            }
+            if mark != before {
+                self.pass_mark(vertex, mark, env.shape);
+            }
         }
         Ok(())
     }

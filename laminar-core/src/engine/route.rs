@@ -198,7 +198,11 @@ impl Engine {
             }
             Stepped::Marked => self.pass_marks(fragment),
             Stepped::Waiting => {}
-            Stepped::Passed(barrier) => self.pass_barrier(fragment, barrier),
+            Stepped::Passed(barrier) => {
+                // A watermark that waited for its rows goes ahead of the barrier.
+                self.pass_marks(fragment);
+                self.pass_barrier(fragment, barrier);
+            }
         }
         Ok(true)
     }

@@ -142,6 +142,12 @@ impl Operator for Checked {
         self.watched(Cause::Progress, ctx, |operator, ctx| operator.on_barrier(barrier, ctx))
     }
 
+    fn released(&mut self) -> Option<EventTime> {
+        let released = self.inner.released()?;
+        self.watermark = self.watermark.max(released);
+        Some(released)
+    }
+
     fn restore(&mut self, ctx: &mut dyn Context) -> Result<(), OperatorError> {
         self.watched(Cause::Progress, ctx, |operator, ctx| operator.restore(ctx))
     }

@@ -145,6 +145,12 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// The input watermark that the operator held back because its changes had not left; asked after each
+    /// barrier, when they have.
+    fn released(&mut self) -> Option<EventTime> {
+        None
+    }
+
     /// Rebuilds what is not stored (timers, open windows) from the arena; called once after build, also
     /// with an empty arena. The arena is that of a barrier whose epoch was announced complete.
     ///

@@ -1,9 +1,10 @@
 //! GROUP BY: projection of what is needed, exchange by key, one aggregate operator.
 
 use arrow::datatypes::{DataType, Field};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction as Call, NullTreatment, Sort};
-use datafusion::logical_expr::{Aggregate, Expr};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 use laminar_core::aggregate::{AggregateFunction, AggregateSpec};
 use laminar_core::data::{ChangeMode, StreamSchema};
 use laminar_core::expr::ScalarExpr;
@@ -14,6 +15,8 @@ use super::flow::{Computed, Edge, Flow, unaliased};
 use super::group_window::window_of;
 use super::{Compiler, Converter};
 use crate::error::{Kind, SqlError};
+use crate::expression::FUNCTION_VERSION;
+use crate::function::WINDOW_TIME_OF;
 use crate::plan::ClauseId;
 
 /// Where a group expression ends up.
@@ -61,7 +64,7 @@ impl Compiler<'_> {
         let mut keys = Vec::new();
         for (i, e) in aggregate.group_expr.iter().enumerate() {
             let field = aggregate.schema.field(i);
-            if let Some(edge) = edge_of(&flow, input, e) {
+            if let Some(edge) = flow.edge(input, e) {
                 groups.push(Group::Bound(edge));
                 continue;
             }
@@ -105,7 +108,7 @@ impl Compiler<'_> {
 
     /// Assigns a pending window row by row where the aggregate cannot take it over.
     fn prepare(&mut self, flow: Flow, aggregate: &Aggregate, input: &DFSchema) -> Flow {
-        let grouped = aggregate.group_expr.iter().any(|e| edge_of(&flow, input, e).is_some());
+        let grouped = aggregate.group_expr.iter().any(|e| flow.edge(input, e).is_some());
         let inside = flow.window_inside(input, &aggregate.group_expr)
             || aggregate.aggr_expr.iter().any(|e| flow.reads_window(input, e));
         if flow.window.is_some() && (!grouped || inside) {
@@ -273,15 +276,25 @@ impl Compiler<'_> {
         let mut columns: Vec<Computed> = groups
             .into_iter()
             .map(|g| match g {
-                Group::Key(k) => k,
-                Group::Bound(Edge::Start) => width,
-                Group::Bound(Edge::End) => width + 1,
+                Group::Key(k) => self.builder.column(node, k),
+                Group::Bound(Edge::Start) => self.builder.column(node, width),
+                Group::Bound(Edge::End) => self.builder.column(node, width + 1),
+                Group::Bound(Edge::Time) => last_moment(self.builder.column(node, width + 1)),
             })
-            .map(|c| Computed::Expr(self.builder.column(node, c)))
+            .map(Computed::Expr)
             .collect();
         columns.extend((first..self.builder.width(node)).map(|c| Computed::Expr(self.builder.column(node, c))));
         Ok(Flow { node, columns, window: None })
     }
+}
+
+/// `window_time` of a window's end.
+fn last_moment(end: ScalarExpr) -> ScalarExpr {
+    let returns = match &end {
+        ScalarExpr::Column { data_type, .. } => data_type.clone(),
+        _ => DataType::Null,
+    };
+    ScalarExpr::Call { function: WINDOW_TIME_OF.to_owned(), version: FUNCTION_VERSION, args: vec![end], returns }
 }
 
 fn spec(w: Wanted) -> AggregateSpec {
@@ -289,12 +302,11 @@ fn spec(w: Wanted) -> AggregateSpec {
     AggregateSpec { function, argument, filter, order, name, returns }
 }
 
-fn edge_of(flow: &Flow, schema: &DFSchema, expr: &Expr) -> Option<Edge> {
-    let Expr::Column(column) = unaliased(expr) else { return None };
-    match flow.columns.get(schema.maybe_index_of_column(column)?)? {
-        Computed::Window(edge) => Some(*edge),
-        Computed::Expr(_) => None,
-    }
+/// Whether the time attribute orders some aggregate of a plan.
+pub(super) fn orders_by_time(plan: &LogicalPlan) -> Result<bool, SqlError> {
+    Ok(plan.exists(|node| {
+        Ok(matches!(node, LogicalPlan::Aggregate(aggregate) if aggregate.aggr_expr.iter().any(takes_default_order)))
+    })?)
 }
 
 /// Whether the time attribute orders an aggregate: first and last without ORDER BY.
@@ -323,9 +335,12 @@ fn function_of(name: &str) -> Result<AggregateFunction, SqlError> {
 
 /// The operator sums and averages integers itself, so the cast that coercion put around them goes.
 fn native_argument<'e>(function: AggregateFunction, arg: &'e Expr, schema: &DFSchema) -> &'e Expr {
-    if let (AggregateFunction::Sum | AggregateFunction::Avg, Expr::Cast(cast)) = (function, arg) {
-        let to = cast.field.data_type();
-        let widened = *to == DataType::Decimal128(38, 0) || *to == DataType::Float64;
+    if let Expr::Cast(cast) = arg {
+        let widened = match function {
+            AggregateFunction::Sum => *cast.field.data_type() == DataType::Decimal128(38, 0),
+            AggregateFunction::Avg => *cast.field.data_type() == DataType::Float64,
+            _ => false,
+        };
         if widened && type_of(&cast.expr, schema).is_ok_and(|(from, _)| from.is_signed_integer()) {
             return &cast.expr;
         }

@@ -23,6 +23,8 @@ pub(crate) enum Edge {
     Start,
     /// Exclusive end.
     End,
+    /// The last moment inside, `window_time_of(window_end)`.
+    Time,
 }
 
 /// One column of the plan.
@@ -60,12 +62,25 @@ impl Flow {
         Self { node, columns, window: None }
     }
 
-    /// Whether an expression other than a bare column reads a bound of the pending window.
+    /// Whether an expression that is more than a bound of the pending window reads one.
     pub fn window_inside(&self, schema: &datafusion::common::DFSchema, exprs: &[Expr]) -> bool {
-        exprs.iter().any(|e| {
-            let bare = matches!(unaliased(e), Expr::Column(_));
-            !bare && self.reads_window(schema, e)
-        })
+        exprs.iter().any(|e| self.edge(schema, e).is_none() && self.reads_window(schema, e))
+    }
+
+    /// Which bound of the pending window an expression is, if it is no more than that.
+    pub fn edge(&self, schema: &datafusion::common::DFSchema, expr: &Expr) -> Option<Edge> {
+        match unaliased(expr) {
+            Expr::Column(column) => match self.columns.get(schema.maybe_index_of_column(column)?)? {
+                Computed::Window(edge) => Some(*edge),
+                Computed::Expr(_) => None,
+            },
+            Expr::ScalarFunction(call) if call.func.name() == crate::function::WINDOW_TIME_OF => {
+                let [Expr::Column(column)] = call.args.as_slice() else { return None };
+                let index = schema.maybe_index_of_column(column)?;
+                matches!(self.columns.get(index)?, Computed::Window(Edge::End)).then_some(Edge::Time)
+            }
+            _ => None,
+        }
     }
 
     /// Whether an expression reads a bound of the pending window.
@@ -109,6 +124,7 @@ impl Flow {
             .map(|c| match c {
                 Computed::Window(Edge::Start) => Computed::Expr(builder.column(node, width)),
                 Computed::Window(Edge::End) => Computed::Expr(builder.column(node, width + 1)),
+                Computed::Window(Edge::Time) => Computed::Expr(builder.column(node, width + 2)),
                 other => other,
             })
             .collect();

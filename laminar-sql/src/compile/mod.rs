@@ -42,7 +42,8 @@ pub(crate) struct Request {
 
 /// Compiles a plan.
 pub(crate) fn compile(plan: &LogicalPlan, request: &Request) -> Result<Builder, SqlError> {
-    let mut compiler = Compiler { builder: Builder::default(), request };
+    let orders_by_time = aggregate::orders_by_time(plan)?;
+    let mut compiler = Compiler { builder: Builder::default(), request, orders_by_time };
     let flow = compiler.plan(plan)?;
     let fields = compiler.output_fields(plan)?;
     let node = flow.settle(&mut compiler.builder, fields, request.lateness)?;
@@ -52,6 +53,8 @@ pub(crate) fn compile(plan: &LogicalPlan, request: &Request) -> Result<Builder, 
 pub(crate) struct Compiler<'a> {
     pub builder: Builder,
     pub request: &'a Request,
+    /// Whether the time attribute orders some aggregate, though the query may not name it.
+    orders_by_time: bool,
 }
 
 impl Compiler<'_> {
@@ -127,7 +130,11 @@ impl Compiler<'_> {
         let whole = entry.schema();
         let wanted: Vec<usize> = scan.projection.clone().unwrap_or_else(|| (0..whole.columns.fields().len()).collect());
         // A batch without columns has no length, so one column always flows.
-        let columns = if wanted.is_empty() { vec![narrowest(whole)] } else { wanted.clone() };
+        let mut columns = if wanted.is_empty() { vec![narrowest(whole)] } else { wanted.clone() };
+        if self.orders_by_time {
+            let unnamed: Vec<usize> = whole.time.iter().copied().filter(|c| !columns.contains(c)).collect();
+            columns.extend(unnamed);
+        }
         let at = |c: &usize| columns.iter().position(|x| x == c);
         let output = StreamSchema {
             columns: std::sync::Arc::new(whole.columns.project(&columns)?),
@@ -175,6 +182,9 @@ impl Compiler<'_> {
     }
 
     fn computed(&self, flow: &Flow, schema: &DFSchemaRef, expr: &Expr) -> Result<Computed, SqlError> {
+        if let Some(edge) = flow.edge(schema, expr) {
+            return Ok(Computed::Window(edge));
+        }
         if let Expr::Column(column) = unaliased(expr) {
             return Ok(flow.columns[schema.index_of_column(column)?].clone());
         }

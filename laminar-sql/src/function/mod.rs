@@ -2,6 +2,7 @@
 //!
 //! Invariant: streams and ad-hoc queries see the same functions of the same meaning.
 
+mod average;
 mod checked;
 mod document;
 mod marker;
@@ -70,6 +71,9 @@ impl Functions {
             insert(&mut aggregate, f.aliases(), f.name(), &f);
         }
         aggregate.insert("sum".to_owned(), sum::sum());
+        for name in ["avg", "mean"] {
+            aggregate.insert(name.to_owned(), average::average());
+        }
         for (alias, name) in AGGREGATE_ALIASES {
             if let Some(f) = aggregate.get(*name).cloned() {
                 aggregate.insert((*alias).to_owned(), f);

@@ -13,7 +13,8 @@ use crate::operator::port::{Barrier, Context, Counter, Operator, OperatorError, 
 use laminar_storage::arena::ArenaError;
 
 /// Keeps a view's rows. An append-only stream is passed on at once, a changing one at each barrier with
-/// the net change of each key (or row).
+/// the net change of each key (or row). While such changes wait, so does the watermark: a window over
+/// this view must not close before the rows that it is made of have left.
 pub(in crate::operator) struct Materialize {
     id: OperatorId,
     pub(super) store: Store,
@@ -21,6 +22,10 @@ pub(in crate::operator) struct Materialize {
     pub(super) key: Option<Vec<usize>>,
     mode: ChangeMode,
     output: SchemaRef,
+    /// The watermark passed on.
+    passed: EventTime,
+    /// The watermark that waits for the barrier.
+    held: Option<EventTime>,
 }
 
 impl Materialize {
@@ -36,6 +41,8 @@ impl Materialize {
             key: output.key.clone(),
             mode: output.mode,
             output: Arc::clone(&output.columns),
+            passed: EventTime::MIN,
+            held: None,
         })
     }
 
@@ -149,7 +156,18 @@ impl Operator for Materialize {
         if watermark != EventTime::MAX {
             self.store.expire(watermark.0, ctx.arena())?;
         }
-        Ok(watermark)
+        if self.mode == ChangeMode::Changelog && !self.undo.open().is_empty() {
+            self.held = Some(watermark);
+        } else {
+            self.passed = watermark;
+        }
+        Ok(self.passed)
+    }
+
+    fn released(&mut self) -> Option<EventTime> {
+        let held = self.held.take()?;
+        self.passed = held;
+        Some(held)
     }
 
     fn on_barrier(&mut self, barrier: Barrier, ctx: &mut dyn Context) -> Result<(), OperatorError> {
