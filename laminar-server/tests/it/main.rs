@@ -4,7 +4,9 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests")]
 
+mod consistency;
 mod demo;
+mod durable;
 mod process;
 mod protocol;
 mod random_bytes;

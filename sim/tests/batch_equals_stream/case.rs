@@ -72,6 +72,7 @@ struct Case {
     queries: Vec<Planned>,
     created: usize,
     steps: usize,
+    oracle: Oracle,
     report: Report,
 }
 
@@ -149,6 +150,7 @@ impl Case {
             delay,
             queries,
             created: 0,
+            oracle: Oracle::default(),
             report,
         };
         case.create(0);
@@ -268,7 +270,7 @@ impl Case {
     }
 
     fn compare(&mut self, closed: bool) {
-        let mut oracle = Oracle::new();
+        let mut oracle = std::mem::take(&mut self.oracle);
         for (name, rows) in BASES.into_iter().zip(&self.rows) {
             let schema = self.world.schema(name).unwrap();
             let rows = batch(&schema, rows);
@@ -288,6 +290,7 @@ impl Case {
                 self.compare_view(&query, &expected);
             }
         }
+        self.oracle = oracle;
     }
 
     fn compare_view(&mut self, query: &Query, expected: &RecordBatch) {

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondTy
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::TryStreamExt;
 use laminar_core::connector::Registry;
-use laminar_sql::adhoc::RelationRows;
+use laminar_sql::adhoc::{AdhocQuery, RelationRows};
 use laminar_sql::catalog::Catalog;
 use laminar_sql::parse;
 use laminar_sql::plan::{Planned, Planner, SessionSettings, sql_type};
@@ -29,14 +29,23 @@ pub struct Oracle {
     runtime: tokio::runtime::Runtime,
     planner: Planner,
     pub tables: BTreeMap<String, Table>,
+    /// Planned once a case, run at each comparison.
+    plans: BTreeMap<String, AdhocQuery>,
+}
+
+impl Default for Oracle {
+    fn default() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        Self {
+            runtime,
+            planner: Planner::new(Arc::new(Registry::default())),
+            tables: BTreeMap::new(),
+            plans: BTreeMap::new(),
+        }
+    }
 }
 
 impl Oracle {
-    pub fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        Self { runtime, planner: Planner::new(Arc::new(Registry::default())), tables: BTreeMap::new() }
-    }
-
     /// Answers a query and keeps the answer under its name, for queries over it.
     pub fn answer(&mut self, query: &Query) -> RecordBatch {
         let mut tables: BTreeMap<String, RecordBatch> = BTreeMap::new();
@@ -46,15 +55,19 @@ impl Oracle {
         for expansion in &query.expansions {
             tables.insert(expansion.table.clone(), expand(&self.tables[&expansion.relation], expansion));
         }
-        let rows = self.select(&query.batch, &tables);
+        let tables: Vec<(String, RecordBatch)> =
+            tables.iter().map(|(name, rows)| (name.clone(), numbered(rows))).collect();
+        if !self.plans.contains_key(&query.name) {
+            self.plans.insert(query.name.clone(), self.planned(&query.batch, &tables));
+        }
+        let rows = self.run(self.plans[&query.name].clone(), tables, &query.batch);
         self.tables.insert(query.name.clone(), Table { rows: rows.clone(), watermarks: None });
         rows
     }
 
-    fn select(&self, sql: &str, tables: &BTreeMap<String, RecordBatch>) -> RecordBatch {
+    fn planned(&self, sql: &str, tables: &[(String, RecordBatch)]) -> AdhocQuery {
         let mut catalog = Catalog::new();
-        let tables: Vec<(&String, RecordBatch)> = tables.iter().map(|(name, rows)| (name, numbered(rows))).collect();
-        for (name, rows) in &tables {
+        for (name, rows) in tables {
             let column = |f: &Arc<Field>| {
                 let not_null = if f.is_nullable() { "" } else { " NOT NULL" };
                 format!("{} {}{not_null}", f.name(), sql_type(f.data_type(), None))
@@ -67,13 +80,18 @@ impl Oracle {
             }
         }
         let Planned::Query(query) = self.plan(sql, &catalog) else { panic!("{sql}") };
-        let inputs: RelationRows =
-            tables.iter().map(|(name, rows)| (format!("public.{name}"), vec![rows.clone()])).collect();
         let relations =
             query.relations().unwrap_or_else(|error| panic!("the batch query is not optimised: {error}\n{sql}"));
         for relation in relations {
-            assert!(inputs.contains_key(&relation.name), "{} is not among the oracle's relations", relation.name);
+            let known = tables.iter().any(|(name, _)| relation.name == format!("public.{name}"));
+            assert!(known, "{} is not among the oracle's relations", relation.name);
         }
+        *query
+    }
+
+    fn run(&self, query: AdhocQuery, tables: Vec<(String, RecordBatch)>, sql: &str) -> RecordBatch {
+        let inputs: RelationRows =
+            tables.into_iter().map(|(name, rows)| (format!("public.{name}"), vec![rows])).collect();
         let schema = query.schema();
         let rows = self.runtime.block_on(async { query.execute(inputs).await?.try_collect::<Vec<_>>().await });
         let rows = rows.unwrap_or_else(|error| panic!("the batch query fails: {error}\n{sql}"));

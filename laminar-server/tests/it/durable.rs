@@ -1,0 +1,130 @@
+//! INSERT is durable when it is answered: kill -9 at any moment, and every answered row is there, once.
+//!
+//! Without the reader of the write-ahead log this fails in the first round: rows that no checkpoint
+//! holds come back from the log alone.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::process::Server;
+
+const KILLS: u64 = 20;
+const WRITERS: u64 = 4;
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// No checkpoint in the time of a round but those that the test asks for.
+const CONFIG: &str = "\n[checkpoint]\ninterval = \"1h\"\n";
+
+const DEFINE: &str = "
+    CREATE SOURCE s (id BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts);
+    CREATE MATERIALIZED VIEW rows_of_s AS SELECT id FROM s;
+    CREATE MATERIALIZED VIEW count_of_s AS SELECT id % 10 AS rest, count(*) AS n FROM s GROUP BY id % 10;
+    CREATE TABLE t (id BIGINT NOT NULL, PRIMARY KEY (id));";
+
+/// What the clients were told.
+#[derive(Default)]
+struct Told {
+    /// Next row number.
+    next: AtomicU64,
+    answered: Mutex<BTreeSet<u64>>,
+    /// Sent, never answered: may be there or not.
+    open: Mutex<BTreeSet<u64>>,
+}
+
+/// Inserts rows, alternately into the source and the table, until the connection breaks.
+async fn write(client: tokio_postgres::Client, told: Arc<Told>) {
+    loop {
+        let first = told.next.fetch_add(3, Ordering::SeqCst);
+        let rows = [first, first + 1, first + 2];
+        told.open.lock().expect("a lock").extend(rows);
+        let insert = if (first / 3) % 2 == 0 {
+            let rows = rows.map(|id| format!("({id}, '2026-01-01 00:00:00')"));
+            format!("INSERT INTO s VALUES {}", rows.join(", "))
+        } else {
+            format!("INSERT INTO t VALUES {}", rows.map(|id| format!("({id})")).join(", "))
+        };
+        match client.simple_query(&insert).await {
+            Ok(_) => {
+                let (mut answered, mut open) =
+                    (told.answered.lock().expect("a lock"), told.open.lock().expect("a lock"));
+                for id in rows {
+                    open.remove(&id);
+                    answered.insert(id);
+                }
+            }
+            Err(error) => {
+                assert!(error.is_closed() || error.code().is_none(), "the server refuses a row: {error}");
+                return;
+            }
+        }
+    }
+}
+
+async fn ids(client: &tokio_postgres::Client, relation: &str) -> Vec<u64> {
+    let rows = client.query(&format!("SELECT id FROM {relation} ORDER BY id"), &[]).await.expect("a SELECT");
+    rows.iter().map(|row| row.get::<_, i64>(0) as u64).collect()
+}
+
+/// Every answered row is there; no row is there twice; what is there was sent.
+async fn check(client: &tokio_postgres::Client, told: &Told, round: u64) {
+    let of_source = ids(client, "rows_of_s").await;
+    let of_table = ids(client, "t").await;
+    let counted: i64 = client
+        .query_one("SELECT CAST(coalesce(sum(n), 0) AS BIGINT) FROM count_of_s", &[])
+        .await
+        .expect("a SELECT")
+        .get(0);
+    assert_eq!(counted as usize, of_source.len(), "round {round}: two views of one source differ");
+    let all: Vec<u64> = of_source.iter().chain(&of_table).copied().collect();
+    let there: BTreeSet<u64> = all.iter().copied().collect();
+    assert_eq!(there.len(), all.len(), "round {round}: a row is there twice");
+    let (answered, open) = (told.answered.lock().expect("a lock"), told.open.lock().expect("a lock"));
+    let lost: Vec<&u64> = answered.difference(&there).collect();
+    assert!(lost.is_empty(), "round {round}: {} answered rows are lost: {lost:?}", lost.len());
+    assert!(there.iter().all(|id| answered.contains(id) || open.contains(id)), "round {round}: a row nobody sent");
+    for statement in open.iter().filter(|id| *id % 3 == 0) {
+        let parts = (0..3).filter(|part| there.contains(&(statement + part))).count();
+        assert!(parts == 0 || parts == 3, "round {round}: {parts} of 3 rows of one INSERT");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_insert_that_was_answered_survives_kill_9_at_any_moment_once() {
+    let mut server = Server::with(CONFIG);
+    server.connect().await.batch_execute(DEFINE).await.expect("objects");
+    let told = Arc::new(Told::default());
+    let mut random = fastrand::Rng::with_seed(1);
+    for round in 0..KILLS {
+        let mut writers = Vec::new();
+        for _ in 0..WRITERS {
+            writers.push(tokio::spawn(write(server.connect().await, told.clone())));
+        }
+        // The moment of the kill is a number of answers, then any number of steps of this task.
+        let until = told.answered.lock().expect("a lock").len() + random.usize(1..120);
+        let began = Instant::now();
+        while told.answered.lock().expect("a lock").len() < until {
+            assert!(began.elapsed() < DEADLINE, "round {round}: INSERTs are not answered\n{}", server.log());
+            tokio::task::yield_now().await;
+        }
+        if round % 4 == 3 {
+            // In some rounds part of the rows is in a checkpoint, part in the log alone.
+            server.connect().await.batch_execute("CHECKPOINT").await.expect("a checkpoint");
+        }
+        for _ in 0..random.u32(0..2000) {
+            tokio::task::yield_now().await;
+        }
+        server.crash();
+        for writer in writers {
+            writer.await.expect("a writer that ends with its connection");
+        }
+        server.resume();
+        check(&server.connect().await, &told, round).await;
+    }
+    assert!(told.answered.lock().expect("a lock").len() > 200);
+    // A clean stop and start changes nothing.
+    assert_eq!(server.stop().code(), Some(0), "{}", server.log());
+    server.resume();
+    check(&server.connect().await, &told, KILLS).await;
+}
