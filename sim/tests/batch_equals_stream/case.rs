@@ -119,8 +119,7 @@ impl Case {
         let delay = if late { stray / 4 / 1000 * 1000 } else { 3 * SECOND };
         let precision = [3, 6, 9][random.usize(0..3)];
         let start = if random.u8(0..4) == 0 { -20 * SECOND } else { EPOCH };
-        let mut report = Report::default();
-        report.late_cases = usize::from(late);
+        let mut report = Report { late_cases: usize::from(late), ..Report::default() };
         let _ = writeln!(report.log, "-- seed {seed}: {shards} shards, {reactors} reactors, {batch_rows} rows a batch");
         for name in BASES {
             let create = match name {
