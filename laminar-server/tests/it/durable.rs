@@ -39,7 +39,7 @@ async fn write(client: tokio_postgres::Client, told: Arc<Told>) {
         let first = told.next.fetch_add(3, Ordering::SeqCst);
         let rows = [first, first + 1, first + 2];
         told.open.lock().expect("a lock").extend(rows);
-        let insert = if (first / 3) % 2 == 0 {
+        let insert = if (first / 3).is_multiple_of(2) {
             let rows = rows.map(|id| format!("({id}, '2026-01-01 00:00:00')"));
             format!("INSERT INTO s VALUES {}", rows.join(", "))
         } else {
