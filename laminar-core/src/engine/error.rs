@@ -97,6 +97,11 @@ pub enum EngineError {
         /// What to do.
         hint: &'static str,
     },
+    /// The volume of the data directory is full.
+    #[error(
+        "LDB-3014: no space left on the volume of the data directory, nothing of the statement was written; free space and send it again, the server goes on by itself"
+    )]
+    NoSpace,
     /// A defect of the engine.
     #[error("LDB-3999: internal: {0}")]
     Internal(String),
@@ -122,6 +127,7 @@ impl EngineError {
             Self::Start(_) => "LDB-3011",
             Self::NotDurable(_) => "LDB-3012",
             Self::Limit { .. } => "LDB-3013",
+            Self::NoSpace => "LDB-3014",
             Self::Internal(_) => "LDB-3999",
         }
     }
@@ -141,6 +147,7 @@ impl EngineError {
             Self::Disk(_) | Self::Storage(_) => "58030",
             Self::Start(_) | Self::Internal(_) => "XX000",
             Self::Limit { .. } => "54000",
+            Self::NoSpace => "53100",
         }
     }
 }

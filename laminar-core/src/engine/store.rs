@@ -64,8 +64,11 @@ impl Store {
     /// Appends pushed rows; returns their position.
     ///
     /// # Errors
-    /// The record is too large, or too much waits for the disk.
+    /// The record is too large, too much waits for the disk, or the volume is full: nothing was written.
     pub fn append(&mut self, shard: ShardId, record: &[u8]) -> Result<u64, EngineError> {
+        if self.wal.lacks_space_for(record.len()) {
+            return Err(EngineError::NoSpace);
+        }
         Ok(self.wal.append(shard, &[record])?.0)
     }
 

@@ -1,6 +1,7 @@
 //! EXPLAIN WATERMARK: why is there no output? One row for each pipeline and each split that an object
 //! reads, with the cause in words and what to do about it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +9,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use laminar_core::data::EventTime;
 use laminar_core::engine::status::{EngineStatus, ObjectState, OperatorStatus, SplitStatus, TimeState};
 use laminar_core::graph::{ObjectSpec, SourceSpec};
-use laminar_core::ids::ObjectId;
+use laminar_core::ids::{ObjectId, OperatorId};
 use laminar_sql::catalog::Catalog;
 use laminar_sql::plan::watermark_schema;
 
@@ -70,7 +71,11 @@ impl Picture {
         let sum = |of: fn(&OperatorStatus) -> u64| operators.iter().map(|o| of(o)).sum::<u64>();
         let late = sum(|o| o.metrics.rows_late_dropped);
         let filtered = sum(|o| o.metrics.rows_filtered);
-        let rows = operators.iter().map(|o| o.metrics.rows_in).max().unwrap_or(0);
+        let mut taken: BTreeMap<OperatorId, u64> = BTreeMap::new();
+        for operator in operators {
+            *taken.entry(operator.operator).or_default() += operator.metrics.rows_in;
+        }
+        let rows = taken.values().copied().max().unwrap_or(0);
         if rows == 0 {
             return if self.splits().any(|s| s.rows > 0) {
                 "no row has arrived since it was created, and rows from before are not seen: a source keeps nothing; \

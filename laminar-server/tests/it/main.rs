@@ -13,3 +13,6 @@ mod random_bytes;
 mod slt;
 mod start;
 mod tools;
+mod traffic;
+mod tried;
+mod watermark;

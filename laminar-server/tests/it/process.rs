@@ -57,7 +57,17 @@ impl Server {
     /// A server whose configuration ends with `more`; `[server]` keys come first.
     pub fn with(more: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let config = format!("{SERVER}data_dir = \"{}\"\n{more}", directory.path().join("data").display());
+        let data = directory.path().join("data");
+        Self::made(directory, &data, more)
+    }
+
+    /// A server that keeps its data elsewhere.
+    pub fn in_data_dir(data: &Path, more: &str) -> Self {
+        Self::made(tempfile::tempdir().expect("a directory"), data, more)
+    }
+
+    fn made(directory: TempDir, data: &Path, more: &str) -> Self {
+        let config = format!("{SERVER}data_dir = \"{}\"\n{more}", data.display());
         std::fs::write(directory.path().join("laminardb.toml"), config).expect("a configuration");
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Self { directory, child: None, http: nowhere, pgwire: nowhere };

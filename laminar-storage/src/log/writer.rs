@@ -128,6 +128,14 @@ impl LogWriter {
         self.preparation.is_out_of_space()
     }
 
+    /// True when a record of this size would wait for space: the present segment has no room for it
+    /// behind what is queued, and the disk none for the next segment.
+    pub(crate) fn lacks_space_for(&self, payload: usize) -> bool {
+        let room = self.segments.back().map_or(0, |segment| self.options.segment_bytes - segment.used);
+        let queued: usize = self.queue.iter().map(|group| frame_bytes(group.payload_bytes())).sum();
+        self.is_out_of_space() && room < (queued + frame_bytes(RECORD_HEADER_BYTES + payload)) as u64
+    }
+
     /// True when space is missing and no attempt to get it is under way.
     pub(crate) fn is_stuck(&self) -> bool {
         self.preparation.is_out_of_space() && !self.preparation.is_working()

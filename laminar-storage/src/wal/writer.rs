@@ -76,6 +76,11 @@ impl Wal {
         self.log.is_out_of_space()
     }
 
+    /// True when a record of this size would have to wait for space on the volume.
+    pub fn lacks_space_for(&self, payload: usize) -> bool {
+        self.log.lacks_space_for(payload)
+    }
+
     /// Bytes that wait to be written.
     pub fn pending_bytes(&self) -> usize {
         self.log.pending_bytes()

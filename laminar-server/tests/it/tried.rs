@@ -1,0 +1,203 @@
+//! Things that go wrong in every installation: each has a message that says what to do, and nothing is lost.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use crate::process::{Server, run};
+
+fn check(config: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("laminardb.toml"), config).unwrap();
+    let ended = run(directory.path(), &["check"]);
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.stdout);
+    ended.stderr
+}
+
+/// All values of an answer, joined.
+async fn answer(client: &Client, sql: &str) -> String {
+    let messages = client.simple_query(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+    let row = |message: &SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => {
+            Some((0..row.len()).map(|i| row.get(i).unwrap_or("NULL")).collect::<Vec<_>>().join(" "))
+        }
+        _ => None,
+    };
+    messages.iter().filter_map(row).collect::<Vec<_>>().join("\n")
+}
+
+async fn expect(client: &Client, sql: &str, words: &[&str]) {
+    let began = Instant::now();
+    loop {
+        let found = answer(client, sql).await;
+        if words.iter().all(|word| found.contains(word)) {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(40), "{sql}: {words:?} not in\n{found}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[test]
+fn unknown_option_of_a_connector_is_found_by_check_with_the_nearest() {
+    let stderr = check(
+        "[[source]]\nname = \"s\"\nschema = \"k VARCHAR\"\nconnector = \"kafka\"\nformat = \"json\"\n\
+         [source.properties]\ntopci = \"t\"\n\"bootstrap.servers\" = \"127.0.0.1:1\"\n",
+    );
+    assert!(stderr.contains("does not know option 'topci'; did you mean 'topic'?"), "{stderr}");
+    assert!(stderr.contains("laminardb.toml:"), "{stderr}");
+}
+
+#[test]
+fn unsupported_clause_is_found_by_check_at_its_line_with_the_way_out() {
+    let stderr = check(
+        "[[source]]\nname = \"s\"\nschema = \"k VARCHAR\"\n\
+         [[pipeline]]\nname = \"v\"\nsql = \"\"\"\nSELECT k\nFROM s\nORDER BY k\n\"\"\"\n",
+    );
+    assert!(stderr.contains("ORDER BY in a continuous query is not supported yet"), "{stderr}");
+    assert!(stderr.contains("put ORDER BY into the SELECT"), "{stderr}");
+    assert!(stderr.contains("laminardb.toml:9:"), "{stderr}");
+}
+
+#[tokio::test]
+async fn broker_that_is_away_at_start_is_said_and_everything_else_works() {
+    // A port that nobody listens on: bound, then given back.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = Server::with(&format!(
+        "[[source]]\nname = \"far\"\nschema = \"k VARCHAR\"\nconnector = \"kafka\"\nformat = \"json\"\n\
+         [source.properties]\ntopic = \"t\"\n\"bootstrap.servers\" = \"127.0.0.1:{port}\"\n\
+         [[source]]\nname = \"near\"\nschema = \"k VARCHAR\"\n\
+         [[pipeline]]\nname = \"waits\"\nsql = \"SELECT k, count(*) AS n FROM far GROUP BY k\"\n\
+         [[pipeline]]\nname = \"works\"\nsql = \"SELECT k, count(*) AS n FROM near GROUP BY k\"\n"
+    ));
+    assert_eq!(server.http("GET", "/ready", None).0, 200);
+    let client = server.connect().await;
+    client.batch_execute("INSERT INTO near VALUES ('a')").await.unwrap();
+    assert_eq!(answer(&client, "SELECT * FROM works").await, "a 1");
+    expect(&client, "EXPLAIN WATERMARK waits", &["waits for the other system", &format!("127.0.0.1:{port}")]).await;
+    let (status, sources) = server.http("GET", "/api/v1/sources", None);
+    assert!(status == 200 && sources.contains("aiting"), "{sources}");
+}
+
+#[tokio::test]
+async fn malformed_records_are_counted_and_the_newest_is_shown_with_its_place() {
+    let server = Server::with("[files]\nroots = [\"files\"]\n");
+    let files = server.directory().join("files");
+    std::fs::create_dir(&files).unwrap();
+    std::fs::write(files.join("rows.json"), "{\"v\": 1}\nnot JSON\n{\"v\": 2}\n{\"v\": \"many\"}\n{\"v\": 3}\n")
+        .unwrap();
+    let client = server.connect().await;
+    client
+        .batch_execute(
+            "CREATE SOURCE s (v BIGINT) WITH (connector = 'file', path = 'files/rows.json', format = 'json', follow = 'true')",
+        )
+        .await
+        .unwrap();
+    client.batch_execute("CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n, sum(v) AS total FROM s").await.unwrap();
+    expect(&client, "SELECT n, total FROM v", &["3 6"]).await;
+    let words =
+        ["2 rows were left out: they do not decode (malformed)", "files/rows.json, offset 3", "\"many\" is not of"];
+    expect(&client, "EXPLAIN WATERMARK v", &words).await;
+    let (_, metrics) = server.http("GET", "/metrics", None);
+    let counted = |line: &&str| line.starts_with("laminardb_source_rows_malformed_total") && line.ends_with(" 2");
+    assert!(metrics.lines().any(|line| counted(&line)), "{metrics}");
+}
+
+/// A small file system of its own.
+struct SmallDisk {
+    directory: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// Room for the first log segment of each of two reactors (32 MiB), and one more once the ballast is gone.
+    const BYTES: u64 = 160 << 20;
+
+    /// None where the machine cannot have one: not root.
+    fn new() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let image = directory.path().join("image");
+        std::fs::File::create(&image).unwrap().set_len(SmallDisk::BYTES).unwrap();
+        std::fs::create_dir(directory.path().join("disk")).unwrap();
+        let done = |command: &mut Command| command.status().is_ok_and(|status| status.success());
+        if !is_root() {
+            return None;
+        }
+        assert!(done(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image)), "mkfs.ext4");
+        let disk = Self { directory };
+        assert!(done(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(disk.path())), "mount");
+        Some(disk)
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.directory.path().join("disk")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim() == "0"
+}
+
+/// Fills the disk to its last block.
+fn fill(path: &Path) {
+    use std::io::Write as _;
+    let mut file = std::fs::File::create(path).unwrap();
+    for block in [vec![0_u8; 1 << 16], vec![0_u8; 1 << 10]] {
+        while file.write_all(&block).is_ok() {}
+    }
+}
+
+#[tokio::test]
+async fn full_disk_refuses_inserts_with_53100_keeps_what_was_acknowledged_and_goes_on_when_there_is_space() {
+    let Some(disk) = SmallDisk::new() else {
+        println!("skipped: a loop device needs root");
+        return;
+    };
+    let mut server = Server::in_data_dir(&disk.path().join("data"), "");
+    let client = server.connect().await;
+    client.batch_execute("CREATE TABLE t (id BIGINT PRIMARY KEY, n BIGINT, x VARCHAR)").await.unwrap();
+    // One row that is replaced again and again: the log grows, the state does not.
+    let replace = |n: i64, x: &str| {
+        format!("INSERT INTO t VALUES (1, {n}, '{x}') ON CONFLICT (id) DO UPDATE SET n = excluded.n, x = excluded.x")
+    };
+    client.batch_execute(&replace(1, "first")).await.unwrap();
+    let ballast = disk.path().join("ballast");
+    fill(&ballast);
+    let pad = "x".repeat(100_000);
+    let mut acknowledged = 1;
+    let refused = loop {
+        let insert = replace(acknowledged + 1, &pad);
+        let answer = tokio::time::timeout(Duration::from_secs(30), client.simple_query(&insert)).await;
+        match answer.expect("an INSERT on a full disk is answered") {
+            Ok(_) => acknowledged += 1,
+            Err(error) => break error,
+        }
+        assert!(acknowledged < 2_000, "the disk is not full");
+    };
+    let refused = refused.as_db_error().expect("an error of the server").clone();
+    assert_eq!(refused.code().code(), "53100", "{refused:?}");
+    assert!(refused.message().contains("no space left"), "{refused:?}");
+    let more = format!("{} {}", refused.message(), refused.hint().unwrap_or_default());
+    assert!(more.contains("free space"), "{refused:?}");
+    // Reads go on.
+    assert_eq!(answer(&client, "SELECT n FROM t").await, acknowledged.to_string());
+    std::fs::remove_file(&ballast).unwrap();
+    let began = Instant::now();
+    while let Err(error) = client.simple_query(&replace(acknowledged + 1, "again")).await {
+        assert_eq!(error.code().map(|c| c.code()), Some("53100"), "{error:?}");
+        assert!(began.elapsed() < Duration::from_secs(30), "still refused after space was freed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    server.crash();
+    server.resume();
+    let client = server.connect().await;
+    assert_eq!(answer(&client, "SELECT n, x FROM t").await, format!("{} again", acknowledged + 1));
+}
