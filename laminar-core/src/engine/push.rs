@@ -361,7 +361,7 @@ impl Engine {
             && let Some(feed) = push.feed.as_mut()
         {
             if let Some(watermark) = &mut feed.watermark {
-                watermark.advance(advance.to);
+                watermark.advance(advance.to, now.wall);
             }
             let (group, slot) = (feed.group, feed.slot);
             self.tell_group(group, slot, now);

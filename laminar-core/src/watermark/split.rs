@@ -115,8 +115,9 @@ impl SplitWatermark {
         (self.caught_up && !self.ended).then(|| self.active_at.shifted(self.idle_after))
     }
 
-    /// Moves time by hand (`ADVANCE WATERMARK`): the watermark becomes at least `to`.
-    pub fn advance(&mut self, to: EventTime) {
+    /// Moves time by hand (`ADVANCE WATERMARK`): the watermark becomes at least `to`, and the split counts again.
+    pub fn advance(&mut self, to: EventTime, now: EventTime) {
+        self.active_at = now;
         self.greatest = self.greatest.max(to.shifted(self.delay));
     }
 
