@@ -56,8 +56,9 @@ fn row(body: &[u8]) -> String {
 
 fn field(body: &[u8], wanted: u8) -> String {
     let fields = body.split(|b| *b == 0);
-    let found = fields.filter(|f| f.first() == Some(&wanted)).map(|f| String::from_utf8_lossy(&f[1..]).into_owned());
-    found.last().unwrap_or_default()
+    let mut found =
+        fields.filter(|f| f.first() == Some(&wanted)).map(|f| String::from_utf8_lossy(&f[1..]).into_owned());
+    found.next_back().unwrap_or_default()
 }
 
 /// Reads until the server waits for the client: ready, or for the rows of a COPY.
