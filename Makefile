@@ -26,7 +26,7 @@ tidy: ## format and repository manners
 	cargo xtask tidy
 
 # Clippy as the compiler of the workspace's own crates: one build lints and tests, and dependencies are not
-# compiled a second time in check mode.
+# compiled a second time in check mode. (rustdoc cannot read what clippy compiles: there are no tests in comments.)
 LINTED = RUSTC_WORKSPACE_WRAPPER="$$(rustup which clippy-driver)" \
   CLIPPY_ARGS="-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__"
 
@@ -34,12 +34,12 @@ lint: ## clippy, warnings are errors
 	$(LINTED) cargo build --workspace --all-targets
 
 test: install tidy ## installs what is missing and passes every test
-	$(LINTED) cargo test --workspace
+	$(LINTED) cargo test --workspace --lib --bins --tests --examples
 	@$(MAKE) --no-print-directory test-kafka
 
 # The same build as the other tests: another choice of packages would choose other features and build again.
 test-kafka: ## the connector and the whole server on a real Kafka
-	$(LINTED) cargo test --workspace --no-run
+	$(LINTED) cargo test --workspace --lib --bins --tests --examples --no-run
 	@export LAMINAR_KAFKA_DIR=$$(mktemp -d); trap 'scripts/kafka.sh stop' EXIT; \
 	  export LAMINAR_TEST_KAFKA && LAMINAR_TEST_KAFKA=$$(scripts/kafka.sh start) && \
 	  $(LINTED) cargo test --workspace --lib -- --ignored tests::real && \

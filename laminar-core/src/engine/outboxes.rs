@@ -157,6 +157,18 @@ impl Outboxes {
         Ok(())
     }
 
+    /// Whether one waits for space on the volume.
+    pub fn lack_space(&self) -> bool {
+        self.kept.iter().any(|kept| kept.outbox.is_out_of_space())
+    }
+
+    /// Asks the volume for space again.
+    pub fn ask_for_space(&mut self) {
+        for kept in &mut self.kept {
+            kept.outbox.ask_for_space();
+        }
+    }
+
     /// Takes a completion if it is of an outbox.
     ///
     /// # Errors

@@ -53,12 +53,14 @@ pub struct Store {
     arrived: Vec<Completion>,
     job: Option<Job>,
     resume: u64,
+    /// When space for the logs is asked for again after the volume was full.
+    space_retry: u64,
 }
 
 impl Store {
     /// The store of a reactor; `pages` in the order of its shards.
     pub fn new(reactor: ReactorId, disk: ReactorDisk, wal: Wal, pages: Vec<PageFile>, outboxes: Outboxes) -> Self {
-        Self { reactor, disk, wal, pages, outboxes, arrived: Vec::new(), job: None, resume: 0 }
+        Self { reactor, disk, wal, pages, outboxes, arrived: Vec::new(), job: None, resume: 0, space_retry: 0 }
     }
 
     /// Appends pushed rows; returns their position.
@@ -104,6 +106,11 @@ impl Store {
         now: u64,
     ) -> Result<(bool, Option<(Barrier, StoredPart)>), EngineError> {
         let mut busy = self.take_completions(now)?;
+        if self.lacks_space() && now >= self.space_retry {
+            self.wal.ask_for_space();
+            self.outboxes.ask_for_space();
+            self.space_retry = now + NO_SPACE_PAUSE_US;
+        }
         self.wal.pump(self.disk.as_mut())?;
         if let Some(job) = self.job.as_mut().filter(|job| !job.filled) {
             job.filled = self.outboxes.fill(stages, job.barrier.epoch)?;
@@ -201,12 +208,15 @@ impl Store {
         self.wal.release_before(self.disk.as_mut(), Lsn(wal_floor));
     }
 
+    fn lacks_space(&self) -> bool {
+        self.wal.is_out_of_space() || self.outboxes.lack_space()
+    }
+
     /// When to look again without a wake: while the volume is full.
     pub fn deadline(&self, now: u64) -> Option<u64> {
-        if self.wal.is_out_of_space() || self.resume > now {
-            return Some(self.resume.max(now + NO_SPACE_PAUSE_US));
-        }
-        None
+        let images = (self.resume > now).then_some(self.resume);
+        let logs = self.lacks_space().then(|| self.space_retry.max(now + 1));
+        images.into_iter().chain(logs).min()
     }
 
     /// Ends the log so that later damage of its last records is found. Blocks; for shutdown.

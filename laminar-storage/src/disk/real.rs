@@ -395,7 +395,14 @@ impl Job {
             }
             Self::Sync(file) => file.file.sync_data().map_err(|error| disk_error("sync", &file.path, &error)),
             Self::Allocate { file, offset, len } => {
-                fallocate(&file.file, offset, len).map_err(|error| disk_error("allocate", &file.path, &error))
+                let before = file.file.metadata().map(|found| found.len());
+                fallocate(&file.file, offset, len).map_err(|error| {
+                    // What a full volume gave is given back: others need it more than half a file does.
+                    if let Ok(before) = before {
+                        let _ = file.file.set_len(before);
+                    }
+                    disk_error("allocate", &file.path, &error)
+                })
             }
             Self::Truncate { file, len } => {
                 file.file.set_len(len).map_err(|error| disk_error("truncate", &file.path, &error))

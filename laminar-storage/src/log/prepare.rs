@@ -55,15 +55,20 @@ pub(super) struct Preparation {
     next: u64,
     state: State,
     out_of_space: bool,
+    /// Space is asked for once, then only when the owner of the log says so: it has the clock.
+    may_ask: bool,
 }
 
 impl Preparation {
     pub(super) fn new(name: LogName, bytes: u64) -> Self {
-        Self { name, bytes, next: 0, state: State::Empty, out_of_space: false }
+        Self { name, bytes, next: 0, state: State::Empty, out_of_space: false, may_ask: true }
     }
 
-    /// Starts the next segment unless one is ready or on its way.
+    /// Starts the next segment unless one is ready, on its way, or was refused for want of space.
     pub(super) fn start(&mut self, disk: &mut dyn Disk, released: &mut Option<Released>) -> Result<()> {
+        if self.out_of_space && !self.may_ask {
+            return Ok(());
+        }
         match std::mem::replace(&mut self.state, State::Empty) {
             State::Empty => self.begin(disk, released),
             State::Hungry(open) => {
@@ -89,7 +94,7 @@ impl Preparation {
         let file = match disk.create(&path) {
             Ok(file) => file,
             Err(error) if error.kind == DiskErrorKind::NoSpace => {
-                self.out_of_space = true;
+                self.refused();
                 return Ok(());
             }
             Err(error) => return Err(StorageError::disk("create a log segment")(error)),
@@ -124,12 +129,22 @@ impl Preparation {
             }
             (Ok(()), Step::SyncDir) => self.state = State::Ready(open),
             (Err(error), Step::Allocate) if error.kind == DiskErrorKind::NoSpace => {
-                self.out_of_space = true;
+                self.refused();
                 self.state = State::Hungry(open);
             }
             (Err(error), _) => return Err(StorageError::disk("prepare a log segment")(error.clone())),
         }
         Ok(true)
+    }
+
+    fn refused(&mut self) {
+        self.out_of_space = true;
+        self.may_ask = false;
+    }
+
+    /// Lets the next pump ask for space again.
+    pub(super) fn ask_again(&mut self) {
+        self.may_ask = true;
     }
 
     /// Hands out the prepared segment.

@@ -123,7 +123,7 @@ impl LogWriter {
         self.pending_bytes
     }
 
-    /// True while the disk has no room for the next segment; pumping tries again.
+    /// True while the disk has no room for the next segment; see [`LogWriter::ask_for_space`].
     pub(crate) fn is_out_of_space(&self) -> bool {
         self.preparation.is_out_of_space()
     }
@@ -134,6 +134,11 @@ impl LogWriter {
         let room = self.segments.back().map_or(0, |segment| self.options.segment_bytes - segment.used);
         let queued: usize = self.queue.iter().map(|group| frame_bytes(group.payload_bytes())).sum();
         self.is_out_of_space() && room < (queued + frame_bytes(RECORD_HEADER_BYTES + payload)) as u64
+    }
+
+    /// Lets the next pump ask for space again after it was refused.
+    pub(crate) fn ask_for_space(&mut self) {
+        self.preparation.ask_again();
     }
 
     /// True when space is missing and no attempt to get it is under way.

@@ -171,6 +171,11 @@ impl Outbox {
         self.log.is_out_of_space()
     }
 
+    /// Lets the next pump ask the volume for space again after it was refused.
+    pub fn ask_for_space(&mut self) {
+        self.log.ask_for_space();
+    }
+
     /// Frees what lies before `position`: the target's marker covers it, so it is never read again.
     pub fn release_to(&mut self, disk: &mut dyn Disk, position: OutboxPosition) {
         self.released = self.released.max(position.0.min(self.log.durable()));
@@ -188,6 +193,7 @@ impl Outbox {
     pub fn settle(&mut self, disk: &mut dyn Disk) -> Result<OutboxPosition> {
         let position = self.sync_for_checkpoint();
         let mut arrived = Vec::new();
+        self.ask_for_space();
         loop {
             self.pump(disk)?;
             if self.is_idle() {

@@ -71,9 +71,14 @@ impl Wal {
         self.log.is_idle()
     }
 
-    /// True while the volume has no room for the next segment: hold back pushes; pumping tries again.
+    /// True while the volume has no room for the next segment: hold back pushes, and ask again later.
     pub fn is_out_of_space(&self) -> bool {
         self.log.is_out_of_space()
+    }
+
+    /// Lets the next pump ask the volume for space again after it was refused.
+    pub fn ask_for_space(&mut self) {
+        self.log.ask_for_space();
     }
 
     /// True when a record of this size would have to wait for space on the volume.
@@ -109,6 +114,7 @@ impl Wal {
     /// Fatal; see the module. [`StorageError::NoSpace`] when the rest finds no room.
     pub fn settle(&mut self, disk: &mut dyn Disk) -> Result<()> {
         let mut arrived = Vec::new();
+        self.ask_for_space();
         loop {
             self.pump(disk)?;
             if self.is_idle() {
