@@ -119,16 +119,16 @@ impl Database {
         Ok(CheckpointInfo { checkpoint })
     }
 
-    /// Stops a stream, view or sink for a while; it keeps its state and its place.
+    /// Stops a stream or view for a while: it reads no source, keeps its state and its place, and answers reads.
     ///
     /// # Errors
-    /// It does not exist.
+    /// It does not exist, or reads nothing that a connector delivers.
     pub async fn pause(&self, name: &str) -> Result<(), DbError> {
         let id = self.inner.catalog().require(name)?.id();
         self.inner.pause(id).await
     }
 
-    /// Lets a paused stream, view or sink go on.
+    /// Lets a paused stream or view go on where it was.
     ///
     /// # Errors
     /// It does not exist.

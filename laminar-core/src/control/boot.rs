@@ -99,14 +99,17 @@ impl Control {
     }
 
     /// Deploys objects again; one that cannot run is kept as failed, with those that read it.
-    fn boot_deploy(&mut self, objects: &[(NewObject, Option<String>)], boot: Option<&Boot>) {
+    fn boot_deploy(&mut self, objects: &[(NewObject, ObjectState)], boot: Option<&Boot>) {
         let mut planner = Planner::new(&mut self.catalog, &self.registry, self.shards);
-        for (object, failure) in objects {
+        for (object, state) in objects {
             let id = object.spec.id();
             planner.resume = boot.map(|boot| boot.states.get(&id).map(cursors_of).unwrap_or_default());
-            let result = match failure {
-                Some(reason) => Err(EngineError::Failed { name: object.spec.name().into(), reason: reason.clone() }),
-                None => planner.add(object),
+            planner.hold = *state == ObjectState::Paused;
+            let result = match state {
+                ObjectState::Failed(reason) => {
+                    Err(EngineError::Failed { name: object.spec.name().into(), reason: reason.clone() })
+                }
+                _ => planner.add(object),
             };
             if let Err(error) = result {
                 let state = match error {

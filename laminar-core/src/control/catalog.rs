@@ -100,8 +100,10 @@ pub struct SourceGroup {
     pub ended: usize,
     /// Whether all splits of the bounded source have ended.
     pub over: bool,
-    /// Whether its connector has been started.
+    /// Whether its connector has been started, or is held.
     pub started: bool,
+    /// Whether it is the place of a paused pipeline: nothing is read.
+    pub held: bool,
     /// Where its splits go on.
     pub positions: BTreeMap<SplitKey, Position>,
 }
@@ -184,7 +186,8 @@ impl Catalog {
         }
         for (group, source) in &self.groups {
             let read = self.entries.iter().any(|(id, entry)| !objects.contains(id) && entry.groups.contains(group));
-            if !read && !source.pushed && !plan.groups.contains(group) {
+            // What has not started belongs to a deployment under way.
+            if !read && source.started && !source.pushed && !plan.groups.contains(group) {
                 plan.groups.push(*group);
             }
         }

@@ -195,13 +195,8 @@ impl Control {
                 })),
                 None => reply.send(Err(EngineError::NoSuchObject(advance.source))),
             },
-            Request::Pause(object, reply) | Request::Resume(object, reply) => {
-                let entry = self.catalog.entries.get(&object);
-                reply.send(Err(entry.map_or(EngineError::NoSuchObject(object), |entry| EngineError::Unsupported {
-                    name: entry.spec.name().into(),
-                    reason: "cannot be paused: PAUSE and RESUME are not built yet; DROP and CREATE it".into(),
-                })));
-            }
+            Request::Pause(object, reply) => self.pause(object, reply),
+            Request::Resume(object, reply) => self.resume(object, reply),
             Request::Status(reply) => self.status(reply),
             Request::Shutdown(reply) => self.shutdown(reply),
         }
@@ -251,6 +246,8 @@ impl Control {
             Event::Refused(error) => self.refuse_start(error),
             Event::Replayed => self.replayed(),
             Event::Saved => self.stop_reactors(),
+            Event::Held(reply) => self.held(reply),
+            Event::Freed(object, reply) => self.freed(object, reply),
             Event::DataFlows => self.coordinator.data_flows(),
             Event::Failed { pipeline, error } => self.failed(pipeline, &error),
             Event::SplitFailed { object, split, error } => {

@@ -148,10 +148,11 @@ impl Control {
             self.next_deploy();
             return;
         }
-        self.drop_objects(&flight.drops);
+        // The new before the old: a group that goes from one to the other is read all the time.
         for (id, entry) in std::mem::take(&mut flight.entries) {
             self.catalog.entries.insert(id, entry);
         }
+        self.drop_objects(&flight.drops);
         if flight.plan.is_empty() {
             let epoch = self.coordinator.completed();
             flight.reply.send(Ok(Deployed { epoch, notices: flight.notices }));
@@ -193,19 +194,28 @@ impl Control {
         if objects.is_empty() {
             return;
         }
-        let plan = Arc::new(DetachPlan { forget: true, ..self.catalog.detach(objects) });
-        self.broadcast(|| Command::Detach(plan.clone()));
-        for group in &plan.groups {
-            if let Some(running) = self.sources.remove(group) {
-                running.end();
-            }
-        }
+        let plan = DetachPlan { forget: true, ..self.catalog.detach(objects) };
+        self.detach(plan);
         for id in objects {
             if let Some(running) = self.sinks.remove(id) {
                 running.end();
             }
             self.end_followers(*id, "the object was dropped");
             self.catalog.entries.remove(id);
+        }
+    }
+
+    /// Removes fragments and groups from the reactors, but no group that a deployment under way reads.
+    pub(super) fn detach(&mut self, mut plan: DetachPlan) {
+        if let Some(flight) = &self.deploying {
+            plan.groups.retain(|group| !flight.entries.iter().any(|(_, entry)| entry.groups.contains(group)));
+        }
+        let plan = Arc::new(plan);
+        self.broadcast(|| Command::Detach(plan.clone()));
+        for group in &plan.groups {
+            if let Some(running) = self.sources.remove(group) {
+                running.end();
+            }
         }
         self.catalog.forget_groups(&plan);
     }
@@ -313,8 +323,7 @@ impl Control {
         }
         let name = entry.spec.name().to_owned();
         let stopped = self.catalog.downstream(pipeline);
-        let plan = Arc::new(self.catalog.detach(&stopped));
-        self.broadcast(|| Command::Detach(plan.clone()));
+        self.detach(self.catalog.detach(&stopped));
         for id in &stopped {
             self.end_followers(*id, &error.to_string());
             if let Some(running) = self.sinks.remove(id) {
@@ -329,13 +338,8 @@ impl Control {
                 });
             }
         }
-        for group in &plan.groups {
-            if let Some(running) = self.sources.remove(group) {
-                running.end();
-            }
-        }
-        self.catalog.forget_groups(&plan);
-        self.record_failed(&stopped);
+        // On a full disk the restart finds out by itself.
+        let _ = self.record_states(&stopped);
     }
 }
 

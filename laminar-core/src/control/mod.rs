@@ -8,6 +8,7 @@ mod boot;
 mod catalog;
 mod core;
 mod deploy;
+mod pause;
 mod planner;
 mod publish;
 mod query;

@@ -63,6 +63,8 @@ pub struct Planner<'a> {
     pub shards: ShardMap,
     /// At start: where the cursors of the next object stood; it goes on from its state.
     pub resume: Option<Cursors>,
+    /// At start: whether the next object is paused.
+    pub hold: bool,
     /// What has been planned so far.
     pub made: Planned,
 }
@@ -78,7 +80,7 @@ impl<'a> Planner<'a> {
             sinks: Vec::new(),
             notices: Vec::new(),
         };
-        Self { catalog, registry, shards, resume: None, made }
+        Self { catalog, registry, shards, resume: None, hold: false, made }
     }
 
     /// Adds one object.
@@ -90,7 +92,8 @@ impl<'a> Planner<'a> {
         if self.catalog.entries.contains_key(&id) || self.made.entries.iter().any(|(other, _)| *other == id) {
             return Err(EngineError::Exists(id));
         }
-        let mut entry = Entry::idle(new, ObjectState::Running);
+        let state = if self.hold { ObjectState::Paused } else { ObjectState::Running };
+        let mut entry = Entry::idle(new, state);
         match &new.spec {
             ObjectSpec::Source(spec) => self.source(spec, &mut entry)?,
             ObjectSpec::Table(spec) => self.table(spec, &mut entry)?,
@@ -127,7 +130,9 @@ impl<'a> Planner<'a> {
 
     fn new_group(&mut self, spec: Arc<SourceSpec>, pushed: bool, positions: BTreeMap<SplitKey, Position>) -> GroupId {
         let group = self.catalog.group();
-        let state = SourceGroup { spec, pushed, splits: 0, ended: 0, over: false, started: pushed, positions };
+        let held = self.hold && !pushed;
+        let started = pushed || held;
+        let state = SourceGroup { spec, pushed, splits: 0, ended: 0, over: false, started, held, positions };
         self.catalog.groups.insert(group, state);
         self.made.created.push(group);
         group
@@ -233,13 +238,15 @@ impl<'a> Planner<'a> {
         let spec = Arc::new(spec.clone());
         if let Some(cursors) = &self.resume {
             let positions = cursors.get(&object).cloned().unwrap_or_default();
-            let same = self.catalog.groups.iter().find(|(_, g)| g.spec.id == object && g.positions == positions);
+            let same = |g: &SourceGroup| g.spec.id == object && g.held == self.hold && g.positions == positions;
+            let same = self.catalog.groups.iter().find(|(_, group)| same(group));
             return Ok(match same {
                 Some((group, _)) => *group,
                 None => self.new_group(spec, false, positions),
             });
         }
-        let live = self.catalog.groups.iter().find(|(_, group)| group.spec.id == object && !group.over);
+        let live = |g: &SourceGroup| g.spec.id == object && !g.over && !g.held && !self.hold;
+        let live = self.catalog.groups.iter().find(|(_, group)| live(group));
         match live {
             Some((group, state)) => {
                 if state.started {

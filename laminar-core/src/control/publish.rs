@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use super::catalog::Entry;
 use super::core::Control;
+use crate::connector::{Position, SplitKey};
 use crate::engine::message::{Command, Cursor, PublishedNote, StoredPart};
 use crate::engine::status::ObjectKind;
-use crate::engine::{ENGINE_ISLAND, EngineError, Reply, page_marks};
+use crate::engine::{ENGINE_ISLAND, EngineError, GroupId, Reply, page_marks};
 use crate::ids::{CheckpointNumber, IslandId, Lsn, ObjectId, ReactorId};
 use crate::operator::Barrier;
 use laminar_storage::StorageError;
@@ -28,8 +29,8 @@ const PLAN_VERSION: u32 = 1;
 pub struct Collecting {
     cursors: Vec<Cursor>,
     parts: Vec<StoredPart>,
-    /// Pipelines and sinks whose state it holds.
-    members: Vec<ObjectId>,
+    /// Pipelines and sinks whose state it holds, with the groups that they read when its barrier was injected.
+    members: Vec<(ObjectId, Vec<GroupId>)>,
     /// Who waits for it.
     replies: Vec<Reply<CheckpointNumber>>,
 }
@@ -37,6 +38,11 @@ pub struct Collecting {
 impl Control {
     /// A reactor has passed a checkpoint's barrier.
     pub(super) fn collect_cursors(&mut self, barrier: Barrier, cursors: Vec<Cursor>) {
+        for cursor in &cursors {
+            if let Some(held) = self.catalog.groups.get_mut(&cursor.group).filter(|group| group.held) {
+                held.positions.insert(cursor.split.clone(), cursor.position.clone());
+            }
+        }
         if barrier.checkpoint.is_some() {
             self.collecting.cursors.extend(cursors);
         }
@@ -51,7 +57,7 @@ impl Control {
             .iter()
             .filter(|(id, entry)| entry.failure().is_none() && !joining(id))
             .filter(|(_, entry)| !entry.fragments.is_empty() || entry.kind() == ObjectKind::Sink)
-            .map(|(id, _)| *id)
+            .map(|(id, entry)| (*id, entry.groups.clone()))
             .collect();
         let replies = std::mem::take(&mut self.checkpoints);
         self.collecting = Collecting { members, replies, ..Collecting::default() };
@@ -105,18 +111,8 @@ impl Control {
         engine.pages.sort_by_key(|mark| mark.shard);
         wal.sort_by_key(|mark| mark.log);
         let mut islands = vec![engine];
-        for id in &collecting.members {
-            let Some(entry) = self.catalog.entries.get(id) else { continue };
-            let cursors = collecting
-                .cursors
-                .iter()
-                .filter(|cursor| entry.groups.contains(&cursor.group))
-                .filter_map(|cursor| {
-                    let source = self.catalog.groups.get(&cursor.group)?.spec.id;
-                    let split = format!("{source}/{}", cursor.split.0);
-                    Some(KeptCursor { split, position: cursor.position.0.clone() })
-                })
-                .collect();
+        for (id, groups) in collecting.members.iter().filter(|(id, _)| self.catalog.entries.contains_key(id)) {
+            let cursors = groups.iter().flat_map(|group| self.kept_cursors(*group, &collecting.cursors)).collect();
             islands.push(IslandState {
                 island: IslandId(id.0),
                 epoch: barrier.epoch,
@@ -128,6 +124,22 @@ impl Control {
         // The manifest lists islands by id.
         islands.sort_by_key(|state| state.island);
         CheckpointDraft { shard_count: u32::from(self.shards.shards()), islands, wal, sinks: Vec::new() }
+    }
+
+    /// Where the splits of a group stood at a barrier: as its reactors reported, else where they go on
+    /// once they are open.
+    fn kept_cursors(&self, group: GroupId, reported: &[Cursor]) -> Vec<KeptCursor> {
+        let Some(state) = self.catalog.groups.get(&group) else { return Vec::new() };
+        let mut positions = state.positions.clone();
+        for cursor in reported.iter().filter(|cursor| cursor.group == group) {
+            positions.insert(cursor.split.clone(), cursor.position.clone());
+        }
+        let source = state.spec.id;
+        let kept = |(split, position): (SplitKey, Position)| KeptCursor {
+            split: format!("{source}/{}", split.0),
+            position: position.0,
+        };
+        positions.into_iter().map(kept).collect()
     }
 
     /// Tells the reactors what they may free, and removes logs that nothing needs.
@@ -153,9 +165,25 @@ impl Control {
 
     /// Records a change of the catalog durably.
     pub(super) fn record(&mut self, entries: &[(ObjectId, Entry)], drops: &[ObjectId]) -> Result<(), EngineError> {
-        let Some(store) = self.store.as_mut() else { return Ok(()) };
+        if self.store.is_none() {
+            return Ok(());
+        }
         let upserts = entries.iter().map(|(_, entry)| kept_entry(entry)).collect::<Result<Vec<_>, _>>()?;
-        let change = CatalogChange { upserts, drops: drops.to_vec() };
+        self.publish_catalog(CatalogChange { upserts, drops: drops.to_vec() })
+    }
+
+    /// Records the states of objects, so that a restart does not run what has failed or is paused.
+    pub(super) fn record_states(&mut self, objects: &[ObjectId]) -> Result<(), EngineError> {
+        if self.store.is_none() {
+            return Ok(());
+        }
+        let entries = objects.iter().filter_map(|id| self.catalog.entries.get(id));
+        let upserts = entries.map(kept_entry).collect::<Result<Vec<_>, _>>()?;
+        self.publish_catalog(CatalogChange { upserts, drops: Vec::new() })
+    }
+
+    fn publish_catalog(&mut self, change: CatalogChange) -> Result<(), EngineError> {
+        let Some(store) = self.store.as_mut() else { return Ok(()) };
         match store.publisher.publish_catalog(store.disk.as_mut(), change) {
             Ok(_) => Ok(()),
             Err(error @ StorageError::NoSpace { .. }) => Err(error.into()),
@@ -164,19 +192,6 @@ impl Control {
                 self.fatal(&error);
                 Err(error)
             }
-        }
-    }
-
-    /// Records that objects have failed, so that a restart does not run them from a state that does
-    /// not fit the others'.
-    pub(super) fn record_failed(&mut self, objects: &[ObjectId]) {
-        let Some(store) = self.store.as_mut() else { return };
-        let entries = objects.iter().filter_map(|id| self.catalog.entries.get(id));
-        let Ok(upserts) = entries.map(kept_entry).collect::<Result<Vec<_>, _>>() else { return };
-        let change = CatalogChange { upserts, drops: Vec::new() };
-        match store.publisher.publish_catalog(store.disk.as_mut(), change) {
-            Ok(_) | Err(StorageError::NoSpace { .. }) => {}
-            Err(error) => self.fatal(&error.into()),
         }
     }
 }
@@ -201,6 +216,6 @@ fn kept_entry(entry: &Entry) -> Result<CatalogEntry, EngineError> {
         sql,
         plan,
         plan_version: PLAN_VERSION,
-        settings: entry.failure().unwrap_or_default().to_owned(),
+        settings: entry.state.kept(),
     })
 }

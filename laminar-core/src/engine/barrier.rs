@@ -4,9 +4,10 @@
 //! users; a reactor reports once per barrier, when every fragment that joined before it has passed.
 
 use super::core::{Engine, Flight};
-use super::feed::GroupId;
+use super::feed::{GroupId, User};
 use super::fragment::{FragmentId, Item};
 use super::message::{Cursor, Event};
+use super::plan::HoldPlan;
 use crate::data::Batch;
 use crate::ids::Epoch;
 use crate::operator::{Barrier, OperatorError, ReadCursor};
@@ -17,7 +18,7 @@ const SNAPSHOT_ROWS: usize = 8192;
 impl Engine {
     /// A barrier has come: it enters at every source leaf, and pending plans join behind it.
     pub(super) fn begin_barrier(&mut self, barrier: Barrier) {
-        let cursors = if barrier.checkpoint.is_some() { self.cursors() } else { Vec::new() };
+        let mut cursors = if barrier.checkpoint.is_some() { self.cursors() } else { Vec::new() };
         self.last_barrier = barrier.epoch;
         self.flowing = false;
         let remaining = self.behind(barrier.epoch);
@@ -27,6 +28,9 @@ impl Engine {
             if let Some(fragment) = self.fragment(fragment) {
                 fragment.put(leaf, 0, Item::Barrier(barrier));
             }
+        }
+        for hold in std::mem::take(&mut self.holds) {
+            cursors.extend(self.hold(&hold));
         }
         self.flight = Some(Flight { barrier, remaining, cursors, entered: self.entered_lsn });
         self.join_pending(barrier.epoch);
@@ -47,6 +51,21 @@ impl Engine {
                 ended: split.ended,
             })
             .collect()
+    }
+
+    /// Parts a pipeline from its splits behind the barrier that has just entered; returns its place.
+    fn hold(&mut self, plan: &HoldPlan) -> Vec<Cursor> {
+        let cursors = self.cursors();
+        let mut place = Vec::new();
+        for (from, to) in &plan.moves {
+            let mine = |user: &User| plan.fragments.contains(&user.fragment);
+            let (moved, stay) = std::mem::take(&mut self.group(*from).users).into_iter().partition(mine);
+            self.group(*from).users = stay;
+            self.group(*to).users = moved;
+            let here = cursors.iter().filter(|cursor| cursor.group == *from);
+            place.extend(here.map(|cursor| Cursor { group: *to, ..cursor.clone() }));
+        }
+        place
     }
 
     /// How many fragments have joined before an epoch and have not passed its barrier.

@@ -11,7 +11,7 @@ use super::feed::{GroupId, User};
 use super::fragment::{Fragment, FragmentId};
 use super::lanes::Lanes;
 use super::message::{Command, ControlLetter, Cursor, Event};
-use super::plan::AttachPlan;
+use super::plan::{AttachPlan, HoldPlan};
 use super::push::{Push, Pushed};
 use super::read::ReadJob;
 use super::route::Link;
@@ -122,6 +122,8 @@ pub struct Engine {
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) reads: VecDeque<ReadJob>,
     pub(super) pending: Vec<PendingPlan>,
+    /// Pipelines that are paused at the next barrier.
+    pub(super) holds: Vec<Arc<HoldPlan>>,
     pub(super) flight: Option<Flight>,
     pub(super) last_barrier: Epoch,
     pub(super) announced: Epoch,
@@ -168,6 +170,7 @@ impl Engine {
             subscriptions: Vec::new(),
             reads: VecDeque::new(),
             pending: Vec::new(),
+            holds: Vec::new(),
             flight: None,
             last_barrier: Epoch::default(),
             announced: Epoch::default(),
@@ -205,6 +208,7 @@ impl Engine {
                 }
             }
             Command::Detach(plan) => self.detach(&plan),
+            Command::Hold(plan) => self.holds.push(plan),
             Command::Barrier(barrier) => self.begin_barrier(barrier),
             Command::Announce(epoch) => self.announce(epoch),
             Command::Splits { group, spec, splits } => self.add_splits(group, &spec, splits, now),

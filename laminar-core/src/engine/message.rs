@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use super::EngineError;
 use super::feed::GroupId;
 use super::fragment::FragmentId;
-use super::plan::{AttachPlan, DetachPlan};
+use super::plan::{AttachPlan, DetachPlan, HoldPlan};
 use super::reply::Reply;
 use super::request::{
     AdvanceWatermark, Deployed, Deployment, Insert, Inserted, ReadRequest, ReadRows, Snapshot, Subscribed, Subscriber,
@@ -81,6 +81,8 @@ pub enum Command {
     Activate(u64),
     /// Removes objects, joined or not.
     Detach(Arc<DetachPlan>),
+    /// Parts a pipeline from the splits that it reads, at the next barrier.
+    Hold(Arc<HoldPlan>),
     /// Ends an epoch at the splits.
     Barrier(Barrier),
     /// An epoch is complete on all reactors.
@@ -172,7 +174,7 @@ pub enum Event {
         reactor: ReactorId,
         /// Which.
         barrier: Barrier,
-        /// Of a checkpoint: positions of the reactor's splits.
+        /// Of a checkpoint: positions of the reactor's splits. Of a pause: those of the paused pipeline.
         cursors: Vec<Cursor>,
     },
     /// A reactor's part of a checkpoint is durable.
@@ -240,6 +242,10 @@ pub enum Event {
     Fatal(EngineError),
     /// A reactor cannot open what it keeps: the engine does not start.
     Refused(EngineError),
+    /// A paused pipeline is parted from its splits, durably where anything is.
+    Held(Reply<()>),
+    /// A pipeline that goes on is parted from its splits for certain.
+    Freed(ObjectId, Reply<()>),
     /// The last checkpoint before the end is published, or cannot be.
     Saved,
     /// A replayed record has entered the chains.

@@ -129,6 +129,15 @@ pub struct DetachPlan {
     pub forget: bool,
 }
 
+/// A pipeline that is to be paused.
+#[derive(Clone, Debug, Default)]
+pub struct HoldPlan {
+    /// Its fragments.
+    pub fragments: Vec<FragmentId>,
+    /// The groups that it reads, and those that keep its place instead.
+    pub moves: Vec<(GroupId, GroupId)>,
+}
+
 impl AttachPlan {
     /// Whether the reactors have nothing to build.
     pub fn is_empty(&self) -> bool {

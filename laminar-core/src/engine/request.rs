@@ -3,6 +3,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use super::status::ObjectState;
 use crate::data::{Batch, EventTime};
 use crate::graph::ObjectSpec;
 use crate::ids::{Epoch, ObjectId};
@@ -181,7 +182,10 @@ pub struct RecoveredCatalog {
 impl RecoveredCatalog {
     /// The client's view of what was found.
     pub(crate) fn of(boot: &super::Boot) -> Self {
-        let failed = boot.objects.iter().filter_map(|(object, why)| Some((object.spec.id(), why.clone()?)));
+        let failed = boot.objects.iter().filter_map(|(object, state)| match state {
+            ObjectState::Failed(why) => Some((object.spec.id(), why.clone())),
+            _ => None,
+        });
         Self {
             records: boot.objects.iter().map(|(object, _)| object.record.clone()).collect(),
             failed: failed.collect(),

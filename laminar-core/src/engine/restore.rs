@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::attach::pipeline_of;
 use super::outboxes::{FoundOutbox, Outboxes};
+use super::status::ObjectState;
 use super::store::{ReactorDisk, Store, page_path};
 use super::{EngineError, NewObject, frame_bytes, push_record};
 use crate::graph::ObjectSpec;
@@ -49,8 +50,8 @@ pub struct ControlStore {
 /// What the catalog and the newest checkpoint hold.
 #[derive(Default)]
 pub struct Boot {
-    /// Objects, by id, with why each had failed.
-    pub objects: Vec<(NewObject, Option<String>)>,
+    /// Objects, by id, with what is kept of their states.
+    pub objects: Vec<(NewObject, ObjectState)>,
     /// What the checkpoint holds of each pipeline and sink.
     pub states: BTreeMap<ObjectId, IslandState>,
     /// The epoch of the checkpoint.
@@ -173,8 +174,8 @@ fn boot(disk: &mut dyn Disk, recovered: &mut Recovered) -> std::result::Result<B
     for entry in recovered.catalog.entries.values() {
         let spec: ObjectSpec = serde_json::from_str(&entry.plan)
             .map_err(|error| EngineError::Start(format!("the plan of {} cannot be read: {error}", entry.name)))?;
-        let failed = (!entry.settings.is_empty()).then(|| entry.settings.clone());
-        boot.objects.push((NewObject { spec, record: entry.sql.clone().into_bytes() }, failed));
+        let state = ObjectState::from_kept(&entry.settings);
+        boot.objects.push((NewObject { spec, record: entry.sql.clone().into_bytes() }, state));
     }
     if let Some(checkpoint) = &recovered.checkpoint {
         boot.epoch = checkpoint.island(ENGINE_ISLAND).map(|engine| engine.epoch);

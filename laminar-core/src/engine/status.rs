@@ -32,10 +32,32 @@ pub enum ObjectState {
     Starting,
     /// The other system is in trouble; retried.
     Waiting(String),
+    /// A client has paused it; it keeps its state and its place.
+    Paused,
     /// All its splits have ended.
     Ended,
     /// It has stopped for good.
     Failed(String),
+}
+
+impl ObjectState {
+    /// What the catalog keeps of it.
+    pub fn kept(&self) -> String {
+        match self {
+            Self::Failed(why) => format!("failed: {why}"),
+            Self::Paused => "paused".to_owned(),
+            Self::Running | Self::Starting | Self::Waiting(_) | Self::Ended => String::new(),
+        }
+    }
+
+    /// The state from what the catalog keeps; all but pause and failure is found out anew.
+    pub fn from_kept(kept: &str) -> Self {
+        match kept.strip_prefix("failed: ") {
+            Some(why) => Self::Failed(why.to_owned()),
+            None if kept == "paused" => Self::Paused,
+            None => Self::Running,
+        }
+    }
 }
 
 /// What holds time back on a split, or what it last did to time.

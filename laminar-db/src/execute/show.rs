@@ -45,6 +45,7 @@ fn state_words(state: &ObjectState) -> String {
         ObjectState::Running => "running".to_owned(),
         ObjectState::Starting => "starting".to_owned(),
         ObjectState::Waiting(why) => format!("waiting: {why}"),
+        ObjectState::Paused => "paused".to_owned(),
         ObjectState::Ended => "ended".to_owned(),
         ObjectState::Failed(why) => format!("failed: {why}"),
     }

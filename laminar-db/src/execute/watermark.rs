@@ -60,6 +60,7 @@ impl Picture {
         let state = self.engine.objects.iter().find(|o| o.id == pipeline).map(|o| &o.state);
         let reason = match state {
             Some(ObjectState::Failed(why)) => format!("failed: {why}"),
+            Some(ObjectState::Paused) => format!("is paused; RESUME {} lets it go on", self.name(pipeline)),
             _ => self.rows_reason(&operators),
         };
         let watermark = operators.iter().filter_map(|o| o.watermark).min();
@@ -198,7 +199,7 @@ impl Picture {
             Some(ObjectState::Failed(why)) => format!("has failed: {why}"),
             Some(ObjectState::Starting) => "its connector is being opened".to_owned(),
             Some(ObjectState::Ended) => "ended: all its windows are closed".to_owned(),
-            Some(ObjectState::Running) | None => {
+            Some(ObjectState::Running | ObjectState::Paused) | None => {
                 "no split is open: a source is read only while a stream, view or sink depends on it".to_owned()
             }
         }

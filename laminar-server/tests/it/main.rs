@@ -7,6 +7,7 @@
 mod consistency;
 mod demo;
 mod durable;
+mod pause;
 mod process;
 mod protocol;
 mod random_bytes;

@@ -17,7 +17,7 @@ fn check(config: &str) -> String {
 }
 
 /// All values of an answer, joined.
-async fn answer(client: &Client, sql: &str) -> String {
+pub async fn answer(client: &Client, sql: &str) -> String {
     let messages = client.simple_query(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
     let row = |message: &SimpleQueryMessage| match message {
         SimpleQueryMessage::Row(row) => {
@@ -28,7 +28,8 @@ async fn answer(client: &Client, sql: &str) -> String {
     messages.iter().filter_map(row).collect::<Vec<_>>().join("\n")
 }
 
-async fn expect(client: &Client, sql: &str, words: &[&str]) {
+/// Asks until the answer contains all the words.
+pub async fn expect(client: &Client, sql: &str, words: &[&str]) {
     let began = Instant::now();
     loop {
         let found = answer(client, sql).await;

@@ -97,10 +97,12 @@ impl Context<'_> {
     pub(super) fn pipeline(&self, name: &str) -> Result<ObjectId, SqlError> {
         let entry = self.catalog.require(name)?;
         match entry.spec {
-            ObjectSpec::Pipeline(_) | ObjectSpec::Sink(_) => Ok(entry.id()),
-            ObjectSpec::Source(_) | ObjectSpec::Table(_) => {
-                let message = format!("\"{name}\" is a {}, nothing runs in it", kind_of(&entry.spec).words());
-                Err(SqlError::new(Kind::WrongObjectKind, message).hint("name a stream, materialized view or sink"))
+            ObjectSpec::Pipeline(_) => Ok(entry.id()),
+            ObjectSpec::Sink(_) | ObjectSpec::Source(_) | ObjectSpec::Table(_) => {
+                let message =
+                    format!("\"{name}\" is a {}, which reads nothing by itself", kind_of(&entry.spec).words());
+                Err(SqlError::new(Kind::WrongObjectKind, message)
+                    .hint("name the stream or materialized view that it belongs to"))
             }
         }
     }

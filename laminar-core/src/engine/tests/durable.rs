@@ -185,6 +185,96 @@ fn a_windowed_view_is_exact_after_kills_at_random_moments() {
     }
 }
 
+/// Paused and resumed at random moments, with kills in between: a paused view stands still and can be
+/// read, its neighbour goes on, and in the end both equal the recomputation.
+#[test]
+fn a_paused_view_stands_still_over_kills_and_misses_nothing() {
+    for seed in 0..12 {
+        let mut random = fastrand::Rng::with_seed(2000 + seed);
+        let feeds = Feeds::new(3);
+        let mut machine = SimMachine::new(seed);
+        let mut expected: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+        let mut driver = open(&machine, 2, &feeds, seed);
+        let above = copy_of(3, 2, &counted_view(2, 1));
+        deploy(&mut driver, vec![source(1, Some("test"), 2 * SECOND), counted_view(2, 1), above, counted_view(4, 1)]);
+        let mut still: Option<Vec<Vec<i64>>> = None;
+        for step in 0..40 {
+            for split in 0..3 {
+                let rows: Vec<(i64, i64, i64)> = (0..random.usize(0..20))
+                    .map(|i| (random.i64(0..50), i as i64, step * SECOND / 3 + random.i64(0..SECOND)))
+                    .collect();
+                for row in &rows {
+                    *expected.entry((row.0, row.2.div_euclid(SECOND) * SECOND)).or_default() += 1;
+                }
+                feeds.push(split, &rows);
+            }
+            for _ in 0..random.usize(0..40) {
+                driver.round();
+            }
+            match random.u8(0..8) {
+                0 | 1 => {
+                    driver.wait(|handle, reply| handle.pause(ObjectId(2), reply)).unwrap();
+                    let rows = rows_of(&mut driver, 2);
+                    assert_eq!(*still.get_or_insert(rows.clone()), rows, "paused, seed {seed}");
+                }
+                2 if still.take().is_some() => {
+                    driver.wait(|handle, reply| handle.resume(ObjectId(2), reply)).unwrap();
+                }
+                3 => driver.handle().checkpoint(crate::engine::Reply::ignored()),
+                4 => {
+                    drop(driver);
+                    machine = if random.bool() { machine.crash(random.u64(..)) } else { machine.kill(random.u64(..)) };
+                    driver = open(&machine, [1, 2, 4][random.usize(0..3)], &feeds, random.u64(..));
+                }
+                _ => {}
+            }
+            driver.advance(random.u64(0..200_000)).unwrap();
+            if let Some(still) = &still {
+                assert_eq!(rows_of(&mut driver, 2), *still, "stands still, seed {seed}, step {step}");
+                assert_eq!(rows_of(&mut driver, 3), *still, "and what reads it, seed {seed}, step {step}");
+            }
+        }
+        driver.wait(|handle, reply| handle.resume(ObjectId(2), reply)).unwrap();
+        feeds.end();
+        driver.settle().unwrap();
+        let expected: Vec<Vec<i64>> =
+            expected.into_iter().map(|((key, start), n)| vec![key, start, start + SECOND, n]).collect();
+        assert_eq!(rows_of(&mut driver, 2), expected, "seed {seed}");
+        assert_eq!(rows_of(&mut driver, 3), expected, "the view over the view, seed {seed}");
+        assert_eq!(rows_of(&mut driver, 4), expected, "the neighbour, seed {seed}");
+    }
+}
+
+#[test]
+fn a_view_that_replaces_the_only_reader_of_a_source_is_fed() {
+    let feeds = Feeds::new(1);
+    let mut driver = open(&SimMachine::new(9), 2, &feeds, 1);
+    deploy(&mut driver, vec![source(1, Some("test"), 0), kept(2, 1)]);
+    feeds.push(0, &[(1, 1, 1)]);
+    driver.settle().unwrap();
+    let replace = Deployment { add: vec![kept(3, 1)], drop: vec![ObjectId(2)] };
+    driver.wait(|handle, reply| handle.deploy(replace, reply)).unwrap();
+    feeds.push(0, &[(2, 2, 2)]);
+    driver.settle().unwrap();
+    assert_eq!(rows_of(&mut driver, 3), [vec![2, 2, 2]]);
+}
+
+#[test]
+fn what_reads_no_connector_is_not_paused_and_the_reason_is_said() {
+    let mut driver = open(&SimMachine::new(9), 1, &Feeds::new(1), 1);
+    let copy = copy_of(5, 2, &kept(2, 1));
+    deploy(&mut driver, vec![source(1, None, 0), kept(2, 1), table(3), source(4, Some("test"), 0), copy]);
+    let mut refused = |id: u64| match driver.wait(|handle, reply| handle.pause(ObjectId(id), reply)) {
+        Err(EngineError::Unsupported { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    };
+    assert!(refused(2).contains("s1, which has no connector"));
+    assert!(refused(5).contains("PAUSE the streams and views that it reads"));
+    assert!(refused(3).contains("is no stream or view"));
+    assert!(refused(4).contains("is no stream or view"));
+    driver.wait(|handle, reply| handle.resume(ObjectId(2), reply)).unwrap();
+}
+
 fn open_with(machine: &SimMachine, reactors: u16, feeds: &Arc<Feeds>, target: &Target, seed: u64) -> Driver {
     let options = crate::engine::EngineOptions { shards: Some(4), ..options(reactors) };
     let registry = registry(feeds).sink(TargetFactory(target.clone())).encoder(NumbersFormat);

@@ -1,0 +1,144 @@
+//! PAUSE and RESUME: a pipeline is parted from its splits at a barrier, and goes on from there.
+//!
+//! Invariants: a paused pipeline stays in place, so its rows can be read, barriers pass it and its sinks
+//! are served; its place is the position of every split at the barrier that parted it, and what it reads
+//! later begins exactly there; all other readers of the same splits go on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::catalog::SourceGroup;
+use super::core::Control;
+use crate::engine::message::{Command, ControlLetter, Event};
+use crate::engine::plan::HoldPlan;
+use crate::engine::status::ObjectState;
+use crate::engine::{EngineError, Reply};
+use crate::epoch::Wanted;
+use crate::graph::ObjectSpec;
+use crate::ids::ObjectId;
+
+impl Control {
+    /// Pauses a pipeline.
+    pub(super) fn pause(&mut self, object: ObjectId, reply: Reply<()>) {
+        match self.may_pause(object) {
+            Ok(true) => {}
+            Ok(false) => return reply.send(Ok(())),
+            Err(error) => return reply.send(Err(error)),
+        }
+        self.set_state(object, ObjectState::Paused);
+        if let Err(error) = self.record_states(&[object]) {
+            self.set_state(object, ObjectState::Running);
+            return reply.send(Err(error));
+        }
+        let plan = Arc::new(self.part(object));
+        self.broadcast(|| Command::Hold(plan.clone()));
+        let mailbox = self.mailbox.clone();
+        let held = move || mailbox.post(ControlLetter::Event(Event::Held(reply)));
+        if self.store.is_some() {
+            self.coordinator.want(Wanted::Checkpoint);
+            self.checkpoints.push(Reply::new(move |_| held()));
+        } else {
+            let epoch = self.coordinator.want(Wanted::Epoch);
+            self.flushes.push((epoch, Reply::new(move |_| held())));
+        }
+    }
+
+    /// Whether there is something to do.
+    fn may_pause(&self, object: ObjectId) -> Result<bool, EngineError> {
+        let entry = self.catalog.entries.get(&object).ok_or(EngineError::NoSuchObject(object))?;
+        let refused = |reason: String| Err(EngineError::Unsupported { name: entry.spec.name().into(), reason });
+        if !matches!(entry.spec, ObjectSpec::Pipeline(_)) {
+            return refused("is no stream or view".into());
+        }
+        if let Some(reason) = entry.failure() {
+            return Err(EngineError::Failed { name: entry.spec.name().into(), reason: reason.into() });
+        }
+        if entry.state == ObjectState::Paused {
+            return Ok(false);
+        }
+        if self.deploying.as_ref().is_some_and(|flight| flight.holds(object)) {
+            return refused("is being created; PAUSE it when that is done".into());
+        }
+        let groups = || entry.groups.iter().filter_map(|group| self.catalog.groups.get(group));
+        if let Some(pushed) = groups().find(|group| group.pushed) {
+            let source = &pushed.spec.name;
+            return refused(format!("cannot be paused: it reads {source}, which has no connector; stop the INSERTs"));
+        }
+        if groups().next().is_none() {
+            return refused("cannot be paused: it reads no source; PAUSE the streams and views that it reads".into());
+        }
+        Ok(true)
+    }
+
+    fn set_state(&mut self, object: ObjectId, state: ObjectState) {
+        if let Some(entry) = self.catalog.entries.get_mut(&object) {
+            entry.state = state;
+        }
+    }
+
+    /// Gives a pipeline groups of its own, which nobody reads for now.
+    fn part(&mut self, object: ObjectId) -> HoldPlan {
+        let mut plan = HoldPlan::default();
+        let Some(entry) = self.catalog.entries.get(&object) else { return plan };
+        plan.fragments.clone_from(&entry.fragments);
+        for from in entry.groups.clone() {
+            let Some(spec) = self.catalog.groups.get(&from).map(|group| group.spec.clone()) else { continue };
+            let to = self.catalog.group();
+            let held = SourceGroup {
+                spec,
+                pushed: false,
+                splits: 0,
+                ended: 0,
+                over: false,
+                started: true,
+                held: true,
+                positions: BTreeMap::new(),
+            };
+            self.catalog.groups.insert(to, held);
+            plan.moves.push((from, to));
+        }
+        if let Some(entry) = self.catalog.entries.get_mut(&object) {
+            entry.groups = plan.moves.iter().map(|(_, to)| *to).collect();
+        }
+        plan
+    }
+
+    /// A pipeline has been parted: splits that nobody reads any more are closed.
+    pub(super) fn held(&mut self, reply: Reply<()>) {
+        self.detach(self.catalog.detach(&[]));
+        reply.send(Ok(()));
+    }
+
+    /// Lets a paused pipeline go on, behind the barrier that parted it.
+    pub(super) fn resume(&mut self, object: ObjectId, reply: Reply<()>) {
+        match self.catalog.entries.get(&object) {
+            None => return reply.send(Err(EngineError::NoSuchObject(object))),
+            Some(entry) if entry.state != ObjectState::Paused => return reply.send(Ok(())),
+            Some(_) => {}
+        }
+        let epoch = self.coordinator.want(Wanted::Epoch);
+        let mailbox = self.mailbox.clone();
+        let freed = move |_| mailbox.post(ControlLetter::Event(Event::Freed(object, reply)));
+        self.flushes.push((epoch, Reply::new(freed)));
+    }
+
+    /// Its place is known: its splits are opened there.
+    pub(super) fn freed(&mut self, object: ObjectId, reply: Reply<()>) {
+        if self.catalog.entries.get(&object).is_none_or(|entry| entry.state != ObjectState::Paused) {
+            return reply.send(Ok(()));
+        }
+        self.set_state(object, ObjectState::Running);
+        if let Err(error) = self.record_states(&[object]) {
+            self.set_state(object, ObjectState::Paused);
+            return reply.send(Err(error));
+        }
+        let groups = self.catalog.entries.get(&object).map(|entry| entry.groups.clone()).unwrap_or_default();
+        for id in groups {
+            if let Some(group) = self.catalog.groups.get_mut(&id) {
+                (group.held, group.started) = (false, false);
+            }
+        }
+        self.start_sources();
+        reply.send(Ok(()));
+    }
+}
