@@ -49,6 +49,9 @@ fn node_text(pipeline: &PipelineSpec, node: &NodeSpec, catalog: &Catalog) -> Str
     let name = |i: &usize| input.map_or_else(|| format!("#{i}"), |s| s.field(*i).name().clone());
     match &node.operator {
         OperatorSpec::Source { object: id, .. } => format!("source {}: {}", object(*id), columns(node)),
+        OperatorSpec::DeadLetters { object: id, .. } => {
+            format!("dead letters of {}: {}", object(*id), columns(node))
+        }
         OperatorSpec::Relation { object: id, .. } => format!("relation {}: {}", object(*id), columns(node)),
         OperatorSpec::Project { exprs } => {
             let fields = node.output.columns.fields().iter();
@@ -84,6 +87,7 @@ fn columns(node: &NodeSpec) -> String {
 pub fn operator_text(operator: &OperatorSpec) -> String {
     match operator {
         OperatorSpec::Source { .. } => "source".to_owned(),
+        OperatorSpec::DeadLetters { .. } => "dead letters".to_owned(),
         OperatorSpec::Relation { .. } => "relation".to_owned(),
         OperatorSpec::Filter { predicate } => format!("filter {predicate}"),
         OperatorSpec::Project { .. } => "project".to_owned(),

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """End to end on a real Kafka: trades in, one-minute bars out, compared with a second computation.
 
-Runs laminardb.toml twice on a broker from scripts/kafka.sh: once undisturbed, once with kill -9 at
-many points. After each the view (read with psql) must equal the recomputation exactly, and so must
+Runs laminardb.toml on a broker from scripts/kafka.sh: undisturbed, with kill -9 at many points, and
+with the broker away in the middle. After each the view (read with psql) must equal the recomputation exactly, and so must
 the output topic: bar by bar without failures, as a set with failures (at least once).
 
 Needs the binaries laminardb-server and examples/kafka-tool in one target directory, psql, and what
@@ -155,6 +155,16 @@ class Kafka:
         done = subprocess.run([ROOT / "scripts/kafka.sh", "start"], stdout=subprocess.PIPE, text=True, check=True)
         self.address = done.stdout.strip()
 
+    def is_ours(self):
+        return (pathlib.Path(os.environ.get("LAMINAR_KAFKA_DIR", "")) / "pid").exists()
+
+    def down(self):
+        subprocess.run([ROOT / "scripts/kafka.sh", "down"], check=True)
+
+    def up(self):
+        environment = {name: value for name, value in os.environ.items() if name != "LAMINAR_TEST_KAFKA"}
+        subprocess.run([ROOT / "scripts/kafka.sh", "start"], env=environment, stdout=subprocess.DEVNULL, check=True)
+
     def create(self, topic: str):
         subprocess.run([self.tool, "create-topic", self.address, topic, str(PARTITIONS)], check=True)
 
@@ -275,6 +285,33 @@ def killed(binary, kafka, rows, expected, run: str, kills: int):
         finish(server)
 
 
+def broker_away(binary, kafka, rows, expected, run: str):
+    server = Server(binary, kafka.address, run)
+    try:
+        kafka.create(f"trades_{run}")
+        kafka.create(f"ohlc_1m_{run}")
+        server.start()
+        half = len(rows) // 2
+        kafka.produce(f"trades_{run}", rows[:half])
+        kafka.down()
+
+        def said():
+            lines = ["\t".join(line) for line in server.query("EXPLAIN WATERMARK ohlc_1m")]
+            return any(kafka.address in line for line in lines) or lines
+
+        wait("the server to say that the broker is away", said)
+        assert server.query("SELECT count(*) >= 0 FROM ohlc_1m") == [["t"]], "reads go on"
+        server.query("CREATE TABLE meanwhile (id BIGINT PRIMARY KEY)")
+        server.query("INSERT INTO meanwhile VALUES (1)")
+        kafka.up()
+        kafka.produce(f"trades_{run}", rows[half:] + end_rows(rows))
+        twice = check(server, kafka, run, expected, kills=1)
+        print(f"the broker away in the middle: nothing lost, the view exact, {twice} bars written again")
+        server.stop()
+    finally:
+        finish(server)
+
+
 def finish(server: Server):
     if server.process and server.process.poll() is None:
         server.process.kill()
@@ -304,6 +341,8 @@ def main():
         expected = recompute(rows)
         undisturbed(given.target / "laminardb-server", kafka, rows, expected, f"calm_{given.seed}")
         killed(given.target / "laminardb-server", kafka, rows, expected, f"kills_{given.seed}", given.kills)
+        if kafka.is_ours():
+            broker_away(given.target / "laminardb-server", kafka, rows, expected, f"away_{given.seed}")
     finally:
         if own:
             subprocess.run([ROOT / "scripts/kafka.sh", "stop"], check=False)

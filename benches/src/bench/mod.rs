@@ -1,6 +1,7 @@
 //! The benchmarks, one file each; the file's header states the question it answers.
 
 mod arena;
+mod exchange;
 mod json;
 mod latency;
 mod tumble;
@@ -24,6 +25,11 @@ pub const ALL: &[Bench] = &[
         name: "arena",
         question: "what does a keyed state access cost, what does dirty tracking add, how much does a checkpoint write?",
         run: arena::run,
+    },
+    Bench {
+        name: "exchange",
+        question: "how fast do rows change reactors by key, against DataFusion's RepartitionExec?",
+        run: exchange::run,
     },
     Bench {
         name: "json",

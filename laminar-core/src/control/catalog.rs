@@ -72,7 +72,9 @@ impl Entry {
                 .nodes
                 .iter()
                 .filter_map(|node| match &node.operator {
-                    OperatorSpec::Source { object, .. } | OperatorSpec::Relation { object, .. } => Some(*object),
+                    OperatorSpec::Source { object, .. }
+                    | OperatorSpec::DeadLetters { object, .. }
+                    | OperatorSpec::Relation { object, .. } => Some(*object),
                     _ => None,
                 })
                 .collect(),

@@ -181,12 +181,12 @@ impl<'a> Planner<'a> {
             let mut leaves = Vec::with_capacity(fragment.leaves.len());
             for leaf in &fragment.leaves {
                 leaves.push(match &leaf.from {
-                    LeafFrom::Source { object, columns } => {
+                    LeafFrom::Source { object, columns, rows } => {
                         let group = self.group_of(*object)?;
                         if !entry.groups.contains(&group) {
                             entry.groups.push(group);
                         }
-                        LeafPlan::Source { group, columns: columns.clone() }
+                        LeafPlan::Source { group, columns: columns.clone(), rows: *rows }
                     }
                     LeafFrom::Relation { object, columns } => {
                         let (fragment, snapshot) = self.output_of(*object)?;
@@ -333,7 +333,7 @@ fn validate(spec: &PipelineSpec) -> Result<(), EngineError> {
         }
         let inputs = node.inputs.len();
         let fits = match &node.operator {
-            OperatorSpec::Source { .. } | OperatorSpec::Relation { .. } => inputs == 0,
+            OperatorSpec::Source { .. } | OperatorSpec::DeadLetters { .. } | OperatorSpec::Relation { .. } => inputs == 0,
             OperatorSpec::Union => inputs >= 1,
             _ => inputs == 1,
         };

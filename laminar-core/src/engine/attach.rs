@@ -176,8 +176,8 @@ impl Engine {
         }
         for (leaf, from) in plan.leaves.iter().enumerate() {
             match from {
-                LeafPlan::Source { group, columns } => {
-                    let user = User { fragment: plan.id, leaf, columns: columns.clone() };
+                LeafPlan::Source { group, columns, rows } => {
+                    let user = User { fragment: plan.id, leaf, columns: columns.clone(), rows: *rows };
                     let group = self.group(*group);
                     group.users.push(user);
                     let marks = group.marks.clone();

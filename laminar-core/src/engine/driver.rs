@@ -86,6 +86,7 @@ impl Driver {
                 state_bytes: options.state_bytes,
                 fresh: DirectoryId(seed | 1),
                 publisher: PublisherOptions { append_bytes: 1 << 16, reserve_bytes: 0 },
+                volume_bytes: u64::MAX,
             },
             Box::new(machine.disk()),
         )?;

@@ -9,6 +9,7 @@ use super::fragment::FragmentId;
 use super::{EngineError, Item};
 use crate::data::{Batch, EventTime};
 use crate::graph::SourceSpec;
+use crate::graph::fragment::SourceSide;
 use crate::ids::ObjectId;
 use crate::lane::Mark;
 use crate::operator::OperatorError;
@@ -28,6 +29,8 @@ pub struct User {
     pub leaf: usize,
     /// Columns of the source that it needs.
     pub columns: Vec<usize>,
+    /// Which rows.
+    pub rows: SourceSide,
 }
 
 /// What a feed has counted.

@@ -9,6 +9,7 @@ mod attach;
 mod barrier;
 mod chain;
 mod core;
+mod dead_letters;
 mod driver;
 mod durable;
 mod error;
@@ -55,6 +56,7 @@ pub use request::{
     AdvanceWatermark, Deployed, Deployment, EpochChanges, Insert, Inserted, NewObject, Offer, OnConflict, ReadLevel,
     ReadObject, ReadRequest, ReadRows, RecoveredCatalog, Snapshot, Subscribed, Subscriber,
 };
+pub use route::SendRouter;
 pub use restore::{Boot, ControlStore, ENGINE_ISLAND, ReactorPlan, RestoreOptions, Restored, page_marks, restore};
 pub use shape::ChainShape;
 pub use sink_queue::FrameQueue;

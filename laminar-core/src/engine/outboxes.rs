@@ -41,14 +41,20 @@ struct Kept {
 pub struct Outboxes {
     directory: DirectoryId,
     incarnation: Incarnation,
+    options: OutboxOptions,
     kept: Vec<Kept>,
     found: Vec<FoundOutbox>,
 }
 
 impl Outboxes {
     /// The outboxes of a reactor; `found` are those of its shards.
-    pub fn new(directory: DirectoryId, incarnation: Incarnation, found: Vec<FoundOutbox>) -> Self {
-        Self { directory, incarnation, kept: Vec::new(), found }
+    pub fn new(
+        directory: DirectoryId,
+        incarnation: Incarnation,
+        options: OutboxOptions,
+        found: Vec<FoundOutbox>,
+    ) -> Self {
+        Self { directory, incarnation, options, kept: Vec::new(), found }
     }
 
     /// Frames of a sink and shard that must be sent again; opens its outbox.
@@ -66,7 +72,7 @@ impl Outboxes {
     }
 
     fn open(&self, start: OutboxStart) -> Result<Outbox, EngineError> {
-        Ok(Outbox::create(self.directory, self.incarnation, start, OutboxOptions::default())?)
+        Ok(Outbox::create(self.directory, self.incarnation, start, self.options)?)
     }
 
     fn of(&mut self, sink: ObjectId, shard: ShardId) -> Result<&mut Kept, EngineError> {

@@ -8,7 +8,7 @@ use super::feed::GroupId;
 use super::fragment::FragmentId;
 use super::shape::ChainShape;
 use super::sink_queue::FrameQueue;
-use crate::graph::fragment::Fragment;
+use crate::graph::fragment::{Fragment, SourceSide};
 use crate::graph::{PipelineSpec, SinkSpec, SourceSpec, TableSpec};
 use crate::ids::{ObjectId, ShardId};
 use crate::lane::EdgeId;
@@ -22,6 +22,8 @@ pub enum LeafPlan {
         group: GroupId,
         /// Columns of the source.
         columns: Vec<usize>,
+        /// Which rows.
+        rows: SourceSide,
     },
     /// The output of another pipeline.
     Relation {

@@ -23,6 +23,7 @@ use super::source_rows::SourceRows;
 use crate::connector::Registry;
 use crate::data::{Batch, KeyEncoder};
 use crate::expr::ExprCompiler;
+use crate::graph::fragment::SourceSide;
 use crate::ids::{Epoch, ObjectId};
 use crate::operator::OperatorError;
 use crate::reactor::Now;
@@ -243,7 +244,7 @@ impl Engine {
         };
         let slot = feed.slot;
         let batch = feed.observe(batch, crate::data::EventTime::MAX, now)?;
-        self.hand_out(group, slot, &batch)?;
+        self.hand_out(group, slot, SourceSide::Rows, &batch)?;
         self.tell_group(group, slot, now);
         Ok(true)
     }

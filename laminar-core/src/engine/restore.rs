@@ -21,7 +21,7 @@ use laminar_storage::ids::OutboxPosition;
 use laminar_storage::lock::DirectoryLock;
 use laminar_storage::log::{DirectoryId, LogOptions};
 use laminar_storage::manifest::{Checkpoint, IslandState, Publisher, PublisherOptions};
-use laminar_storage::outbox::{OutboxReader, OutboxStart};
+use laminar_storage::outbox::{OutboxOptions, OutboxReader, OutboxStart};
 use laminar_storage::page_file::{PageFile, PageFileMark};
 use laminar_storage::recovery::{Recovered, RecoveryOptions, WalReplay, recover};
 use laminar_storage::wal::{Wal, WalLog};
@@ -75,6 +75,7 @@ pub struct ReactorPlan {
     /// Objects whose state is wanted.
     objects: Arc<[ObjectId]>,
     state_bytes: u64,
+    volume_bytes: u64,
 }
 
 /// Everything durable, opened.
@@ -101,6 +102,8 @@ pub struct RestoreOptions {
     pub fresh: DirectoryId,
     /// Sizes of the manifest.
     pub publisher: PublisherOptions,
+    /// Size of the volume: the logs' segments fit it.
+    pub volume_bytes: u64,
 }
 
 /// Reads what the control thread needs, and plans what each reactor opens.
@@ -127,6 +130,7 @@ pub fn restore(options: &RestoreOptions, mut disk: Box<dyn Disk + Send>) -> std:
             incarnation: recovered.incarnation,
             objects: objects.clone(),
             state_bytes: options.state_bytes,
+            volume_bytes: options.volume_bytes,
         }
     };
     let reactors = (0..options.reactors).map(ReactorId).map(plan).collect();
@@ -212,7 +216,8 @@ impl ReactorPlan {
     /// # Errors
     /// What makes a start impossible.
     pub fn open(self, mut disk: ReactorDisk) -> std::result::Result<(Store, Vec<(usize, Arena)>), EngineError> {
-        let wal = Wal::create(self.directory, self.incarnation, self.reactor, LogOptions::default())?;
+        let options = LogOptions::default().on_volume(self.volume_bytes);
+        let wal = Wal::create(self.directory, self.incarnation, self.reactor, options)?;
         // Reads and blocking changes first: opening a page file leaves operations in flight.
         for shard in self.shards.iter().filter(|shard| self.marks_of(**shard).is_empty()) {
             // No checkpoint names anything in it: a file that is there was begun and never published.
@@ -230,7 +235,9 @@ impl ReactorPlan {
             pages.push(page);
             arenas.extend(state.into_iter().map(|arena| (slot, arena)));
         }
-        let outboxes = Outboxes::new(self.directory, self.incarnation, found);
+        let defaults = OutboxOptions::default();
+        let options = OutboxOptions { log: defaults.log.on_volume(self.volume_bytes), ..defaults };
+        let outboxes = Outboxes::new(self.directory, self.incarnation, options, found);
         Ok((Store::new(self.reactor, disk, wal, pages, outboxes), arenas))
     }
 

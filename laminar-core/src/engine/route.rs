@@ -56,7 +56,10 @@ impl SendRouter {
     }
 
     /// Cuts a batch: one message per reactor that gets rows.
-    fn cut(
+    ///
+    /// # Errors
+    /// A key cannot be hashed, or Arrow refuses to pick rows (a defect).
+    pub fn cut(
         &mut self,
         batch: &Batch,
         edge: EdgeId,

@@ -14,6 +14,7 @@ use arrow::compute::{and, cast, concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 
 use super::EngineError;
+use super::dead_letters::DeadLetters;
 use crate::connector::{ConnectorError, Decoder, DecoderFactory, Ingest, RawRecord, Registry};
 use crate::expr::{Evaluate, ExprCompiler};
 use crate::graph::{ColumnSource, SourceSpec};
@@ -51,6 +52,8 @@ pub struct SourceRows {
     wants_keys: bool,
     typed: Vec<RecordBatch>,
     left_out: LeftOut,
+    /// Refused records that somebody reads.
+    dead_letters: Option<DeadLetters>,
 }
 
 impl SourceRows {
@@ -100,12 +103,31 @@ impl SourceRows {
             wants_keys,
             typed: Vec::new(),
             left_out: LeftOut::default(),
+            dead_letters: None,
         })
     }
 
     /// What was left out so far.
     pub fn left_out(&self) -> &LeftOut {
         &self.left_out
+    }
+
+    /// Whether refused records are kept for [`SourceRows::take_dead_letters`].
+    pub fn keep_dead_letters(&mut self, keep: bool) {
+        if keep != self.dead_letters.is_some() {
+            self.dead_letters = keep.then(DeadLetters::default);
+        }
+    }
+
+    /// Takes the records refused since the last call, if they are kept.
+    ///
+    /// # Errors
+    /// A defect: columns that do not fit.
+    pub fn take_dead_letters(&mut self) -> Result<Option<RecordBatch>, EngineError> {
+        match self.dead_letters.as_mut().filter(|letters| !letters.is_empty()) {
+            Some(letters) => letters.take(&self.split).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Takes everything ingested since the last call as rows of the source's schema.
@@ -267,6 +289,9 @@ impl Ingest for SourceRows {
             }
             Err(refused) => {
                 self.left_out.malformed += 1;
+                if let Some(letters) = &mut self.dead_letters {
+                    letters.push(&record, &refused.reason);
+                }
                 self.left_out.malformed_last =
                     Some(format!("split {}, offset {}: {}", self.split, record.offset, refused.reason));
             }

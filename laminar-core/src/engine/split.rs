@@ -14,6 +14,7 @@ use super::source_rows::SourceRows;
 use crate::connector::{Budget, ConnectorError, Fault, Polled, Position, SplitKey, SplitReader};
 use crate::data::{Batch, EventTime};
 use crate::graph::SourceSpec;
+use crate::graph::fragment::SourceSide;
 use crate::lane::Mark;
 use crate::reactor::Now;
 
@@ -146,11 +147,14 @@ impl Engine {
     }
 
     fn poll_split(&mut self, index: usize, now: Now) -> Result<(), EngineError> {
+        let keep = self.reads_dead_letters(self.splits[index].feed.group);
         let split = &mut self.splits[index];
         split.wake.take();
+        split.rows.keep_dead_letters(keep);
         let budget = Budget { records: self.limits.batch_rows, bytes: self.limits.batch_bytes, now_us: now.wall.0 };
         let polled = split.reader.poll(budget, &mut split.rows);
         let rows = split.rows.take()?;
+        let dead_letters = split.rows.take_dead_letters()?;
         let mut fatal = None;
         match polled {
             Ok(Polled::Ready) => split.wake.keep(),
@@ -171,7 +175,10 @@ impl Engine {
         if let Some(rows) = rows {
             let others = self.others(group, slot, index);
             let batch = self.splits[index].feed.observe(Batch::new(rows), others, now)?;
-            self.hand_out(group, slot, &batch)?;
+            self.hand_out(group, slot, SourceSide::Rows, &batch)?;
+        }
+        if let Some(dead_letters) = dead_letters {
+            self.hand_out(group, slot, SourceSide::DeadLetters, &Batch::new(dead_letters))?;
         }
         self.tell_group(group, slot, now);
         let split = &self.splits[index];
@@ -197,13 +204,25 @@ impl Engine {
         }
     }
 
-    /// Gives rows of a group to all its users.
-    pub(super) fn hand_out(&mut self, group: GroupId, slot: usize, batch: &Batch) -> Result<(), EngineError> {
+    /// Whether somebody reads what the decoder refuses.
+    fn reads_dead_letters(&self, id: GroupId) -> bool {
+        let group = self.groups.iter().find(|group| group.id == id);
+        group.is_some_and(|group| group.users.iter().any(|user| user.rows == SourceSide::DeadLetters))
+    }
+
+    /// Gives rows of a group to all its users of this side.
+    pub(super) fn hand_out(
+        &mut self,
+        group: GroupId,
+        slot: usize,
+        side: SourceSide,
+        batch: &Batch,
+    ) -> Result<(), EngineError> {
         if batch.is_empty() {
             return Ok(());
         }
         let Some(group) = self.groups.iter().find(|g| g.id == group) else { return Ok(()) };
-        for user in &group.users {
+        for user in group.users.iter().filter(|user| user.rows == side) {
             let rows = item(batch, &user.columns, slot)?;
             if let Some(Some(fragment)) = self.fragments.get_mut(user.fragment.index()) {
                 fragment.put(user.leaf, 0, rows);

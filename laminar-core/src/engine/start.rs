@@ -10,7 +10,7 @@ use super::{EngineError, EngineHandle, EngineOptions, RecoveredCatalog, Reply, R
 use crate::connector::Registry;
 use crate::expr::ExprCompiler;
 use crate::reactor::{Clock, Parker, Seat, Spawn, SpawnError, Start, SystemClock, ThreadSpawn, Watch, core_of};
-use laminar_storage::disk::{IoMode, RealDisk};
+use laminar_storage::disk::{IoMode, RealDisk, volume_bytes};
 use laminar_storage::lock::DirectoryLock;
 use laminar_storage::log::DirectoryId;
 use laminar_storage::manifest::PublisherOptions;
@@ -73,13 +73,16 @@ fn sit(seat: Seat, at: Start, seed: EngineSeed) -> Result<(), SpawnError> {
 }
 
 fn open(directory: &Path, options: &EngineOptions) -> Result<Restored, EngineError> {
+    let disk = Box::new(RealDisk::open(directory, IoMode::Inline)?);
+    let volume_bytes = volume_bytes(directory).unwrap_or(u64::MAX);
     let restore_options = RestoreOptions {
         reactors: options.reactors.max(1),
         shards: options.shard_count(),
         state_bytes: options.state_bytes,
         // Only its difference from other directories counts; the standard library seeds it at random.
         fresh: DirectoryId(std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), directory) | 1),
-        publisher: PublisherOptions::default(),
+        publisher: PublisherOptions::default().on_volume(volume_bytes),
+        volume_bytes,
     };
-    restore(&restore_options, Box::new(RealDisk::open(directory, IoMode::Inline)?))
+    restore(&restore_options, disk)
 }

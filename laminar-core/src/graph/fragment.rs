@@ -8,6 +8,15 @@
 use super::spec::{OperatorSpec, PipelineSpec};
 use crate::ids::ObjectId;
 
+/// What of a source's records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceSide {
+    /// Those that the decoder made rows of.
+    Rows,
+    /// Those that it refused.
+    DeadLetters,
+}
+
 /// Where a leaf's rows come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeafFrom {
@@ -17,6 +26,8 @@ pub enum LeafFrom {
         object: ObjectId,
         /// Needed columns.
         columns: Vec<usize>,
+        /// Which rows.
+        rows: SourceSide,
     },
     /// The output of another pipeline in the same shard; these columns in this order.
     Relation {
@@ -101,7 +112,12 @@ pub fn cut(pipeline: &PipelineSpec) -> Fragments {
         let home = parts.of[index];
         match &node.operator {
             OperatorSpec::Source { object, columns } => {
-                let from = LeafFrom::Source { object: *object, columns: columns.clone() };
+                let from = LeafFrom::Source { object: *object, columns: columns.clone(), rows: SourceSide::Rows };
+                made.fragments[home].leaves.push(Leaf { node: index, from });
+            }
+            OperatorSpec::DeadLetters { object, columns } => {
+                let from =
+                    LeafFrom::Source { object: *object, columns: columns.clone(), rows: SourceSide::DeadLetters };
                 made.fragments[home].leaves.push(Leaf { node: index, from });
             }
             OperatorSpec::Relation { object, columns } => {

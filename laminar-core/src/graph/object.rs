@@ -4,7 +4,9 @@
 //! restart builds the same connector without parsing SQL.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 use super::spec::PipelineSpec;
@@ -159,4 +161,17 @@ pub struct SinkSpec {
     pub key: Option<Vec<usize>>,
     /// The schema of `from`.
     pub schema: StreamSchema,
+}
+
+/// What is kept of a record that the decoder refused: its place, the reason and its bytes.
+pub fn dead_letter_columns() -> SchemaRef {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    Arc::new(Schema::new(vec![
+        Field::new("split", DataType::Utf8, false),
+        Field::new("offset", DataType::Int64, false),
+        Field::new("timestamp", time, true),
+        Field::new("reason", DataType::Utf8, false),
+        Field::new("key", DataType::Binary, true),
+        Field::new("payload", DataType::Binary, false),
+    ]))
 }

@@ -94,6 +94,15 @@ pub enum OperatorSpec {
         /// Needed columns.
         columns: Vec<usize>,
     },
+    /// Records of a source that its decoder refused, from the attach epoch on; see [`dead_letter_columns`].
+    ///
+    /// [`dead_letter_columns`]: super::object::dead_letter_columns
+    DeadLetters {
+        /// The source.
+        object: ObjectId,
+        /// Needed columns.
+        columns: Vec<usize>,
+    },
     /// A stream's changes from the attach epoch on, or a table's or view's snapshot and then its changes.
     Relation {
         /// The stream, view or table.

@@ -58,7 +58,10 @@ fn build_bare(
         _ => Err(OperatorError::defect(format!("operator {} has {} inputs, not one", node.id, inputs.len()))),
     };
     Ok(match &node.operator {
-        OperatorSpec::Source { .. } | OperatorSpec::Relation { .. } | OperatorSpec::Exchange { .. } => {
+        OperatorSpec::Source { .. }
+        | OperatorSpec::DeadLetters { .. }
+        | OperatorSpec::Relation { .. }
+        | OperatorSpec::Exchange { .. } => {
             return Err(OperatorError::defect(format!("operator {} is built by the engine", node.id)));
         }
         OperatorSpec::Filter { predicate } => Box::new(Filter::new(node.id, predicate, &input()?.columns, compiler)?),

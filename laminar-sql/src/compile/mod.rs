@@ -14,7 +14,9 @@ use datafusion::common::DFSchemaRef;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Projection, SubqueryAlias, TableScan, Union};
 use laminar_core::data::{ChangeMode, StreamSchema};
 use laminar_core::expr::ScalarExpr;
-use laminar_core::graph::{EmitMode, ObjectSpec, OperatorSpec, PipelineKind, WindowKind, WindowSpec};
+use laminar_core::graph::{
+    EmitMode, ObjectSpec, OperatorSpec, PipelineKind, WindowKind, WindowSpec, dead_letter_columns,
+};
 use laminar_core::ids::ObjectId;
 
 pub(crate) use builder::Builder;
@@ -127,7 +129,18 @@ impl Compiler<'_> {
         if !scan.filters.is_empty() || scan.fetch.is_some() {
             return Err(SqlError::internal("a filter or limit below a watermark"));
         }
-        let whole = entry.schema();
+        let dead_letters;
+        let whole = if relation.dead_letters {
+            dead_letters = StreamSchema {
+                columns: dead_letter_columns(),
+                mode: ChangeMode::Append,
+                key: None,
+                time: Vec::new(),
+            };
+            &dead_letters
+        } else {
+            entry.schema()
+        };
         let wanted: Vec<usize> = scan.projection.clone().unwrap_or_else(|| (0..whole.columns.fields().len()).collect());
         // A batch without columns has no length, so one column always flows.
         let mut columns = if wanted.is_empty() { vec![narrowest(whole)] } else { wanted.clone() };
@@ -147,6 +160,7 @@ impl Compiler<'_> {
             .then(|| format!("{} {}", crate::catalog::kind_of(&entry.spec).words(), entry.name()));
         let object = entry.id();
         let operator = match entry.spec {
+            ObjectSpec::Source(_) if relation.dead_letters => OperatorSpec::DeadLetters { object, columns },
             ObjectSpec::Source(_) => OperatorSpec::Source { object, columns },
             _ => OperatorSpec::Relation { object, columns },
         };

@@ -7,7 +7,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, Result as DfResult, TableReference};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
-use laminar_core::graph::ObjectSpec;
+use laminar_core::graph::{ObjectSpec, dead_letter_columns};
 
 use super::admit::Purpose;
 use super::types::Types;
@@ -20,6 +20,8 @@ pub(crate) struct Relation {
     /// The object; none = a relation that the caller fills.
     pub entry: Option<Arc<CatalogEntry>>,
     pub columns: SchemaRef,
+    /// Whether it is what the source's decoder refused.
+    pub dead_letters: bool,
 }
 
 impl Relation {
@@ -61,13 +63,16 @@ impl Provider<'_> {
         {
             return self.object(entry);
         }
+        if schema == Some("dead_letters") {
+            return self.dead_letters(table);
+        }
         let full = match schema {
             Some(schema) if schema != "public" => format!("{schema}.{table}"),
             _ => table.to_owned(),
         };
         match self.catalog.system(&full) {
             Some(system) if self.purpose == Purpose::AdHoc => {
-                Ok(Relation { entry: None, columns: system.columns.clone() })
+                Ok(Relation { entry: None, columns: system.columns.clone(), dead_letters: false })
             }
             Some(_) => {
                 Err(SqlError::unsupported(format!("\"{full}\" in a continuous query"), "it can be read with SELECT"))
@@ -84,7 +89,29 @@ impl Provider<'_> {
             )
             .hint("read what the sink writes"));
         }
-        Ok(Relation { entry: Some(entry.clone()), columns: entry.schema().columns.clone() })
+        Ok(Relation { entry: Some(entry.clone()), columns: entry.schema().columns.clone(), dead_letters: false })
+    }
+
+    /// `dead_letters.s`: the records of a source that its decoder refused.
+    fn dead_letters(&self, source: &str) -> Result<Relation, SqlError> {
+        let entry = self.catalog.require(source)?;
+        let refused = |message: String, hint: &str| Err(SqlError::new(Kind::WrongObjectKind, message).hint(hint));
+        let ObjectSpec::Source(spec) = &entry.spec else {
+            return refused(format!("\"{source}\" is not a source, so it has no dead letters"), "name a source");
+        };
+        if spec.connector.is_none() {
+            return refused(
+                format!("source \"{source}\" has no connector, so it has no dead letters"),
+                "a client whose rows are refused gets the error itself",
+            );
+        }
+        if spec.format.is_none() {
+            return refused(
+                format!("source \"{source}\" has no format, so it has no dead letters"),
+                "its connector makes rows, not bytes that could be malformed",
+            );
+        }
+        Ok(Relation { entry: Some(entry.clone()), columns: dead_letter_columns(), dead_letters: true })
     }
 }
 

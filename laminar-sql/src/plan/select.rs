@@ -86,6 +86,13 @@ fn readable(plan: &LogicalPlan) -> Result<(), SqlError> {
             && let Some(entry) = &relation.entry
         {
             let kind = match &entry.spec {
+                ObjectSpec::Source(_) if relation.dead_letters => {
+                    let name = entry.name();
+                    let message = format!("dead_letters.{name} keeps no rows, so a SELECT has nothing to read");
+                    let hint = format!("CREATE MATERIALIZED VIEW … AS SELECT … FROM dead_letters.{name} keeps them");
+                    refused = Some(SqlError::new(Kind::WrongObjectKind, message).hint(hint));
+                    None
+                }
                 ObjectSpec::Source(_) => Some("source"),
                 ObjectSpec::Pipeline(p) if p.kind == PipelineKind::Stream => Some("stream"),
                 ObjectSpec::Pipeline(_) | ObjectSpec::Table(_) => None,

@@ -108,7 +108,12 @@ fn part(plan: &LogicalPlan) -> Result<SubscribePlan, SqlError> {
         },
         _ => return Err(too_much()),
     };
-    let Some(entry) = Relation::of(&scan.source).and_then(|r| r.entry.clone()) else { return Err(too_much()) };
+    let Some(relation) = Relation::of(&scan.source) else { return Err(too_much()) };
+    let Some(entry) = relation.entry.clone() else { return Err(too_much()) };
+    if relation.dead_letters {
+        let hint = format!("CREATE STREAM … AS SELECT … FROM dead_letters.{}, and SUBSCRIBE to that", entry.name());
+        return Err(SqlError::unsupported("SUBSCRIBE to dead letters", hint));
+    }
     subscribable(&entry)?;
     let input: SchemaRef =
         Arc::new(Schema::new(below.schema().fields().iter().map(|f| f.as_ref().clone()).collect::<Vec<_>>()));

@@ -3,12 +3,13 @@
 mod blocking;
 #[cfg(test)]
 mod contract_tests;
-mod fallocate;
 mod port;
 mod real;
 mod sim;
+mod volume;
 
 pub use blocking::Blocking;
 pub use port::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, Ticket};
 pub use real::{DiskCounters, DiskCounts, IoMode, RealDisk, Wake};
 pub use sim::{Schedule, SimDisk, SimMachine, SimOp};
+pub use volume::volume_bytes;

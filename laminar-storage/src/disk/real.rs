@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use super::fallocate::fallocate;
+use super::volume::fallocate;
 use super::port::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, Ticket};
 
 /// Called on the I/O thread after each completion, so that a sleeping owner looks for it.

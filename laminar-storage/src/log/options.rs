@@ -31,6 +31,19 @@ impl Default for LogOptions {
 }
 
 impl LogOptions {
+    /// The same on a volume of this size, in bytes: a segment takes a thirty-second of it at most, and 2 MiB at least.
+    #[must_use]
+    pub fn on_volume(self, bytes: u64) -> Self {
+        let segment_bytes = (bytes / 32).next_power_of_two().clamp(2 << 20, self.segment_bytes);
+        let record = segment_bytes as usize / 2;
+        Self {
+            segment_bytes,
+            max_record_bytes: self.max_record_bytes.min(record),
+            max_group_bytes: self.max_group_bytes.min(record / 2),
+            ..self
+        }
+    }
+
     /// Checks the sizes against each other.
     ///
     /// # Errors

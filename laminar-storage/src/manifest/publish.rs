@@ -33,6 +33,14 @@ impl Default for PublisherOptions {
     }
 }
 
+impl PublisherOptions {
+    /// The same on a volume of this size, in bytes.
+    #[must_use]
+    pub fn on_volume(self, bytes: u64) -> Self {
+        Self { append_bytes: self.append_bytes.min(bytes / 64), reserve_bytes: self.reserve_bytes.min(bytes / 16) }
+    }
+}
+
 /// The one writer of the manifest. All calls get the disk handle that [`Publisher::start`] got, which
 /// nobody else uses meanwhile.
 pub struct Publisher {
