@@ -272,7 +272,12 @@ fn from_schema(error: &SchemaError) -> SqlError {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
             let mut made = SqlError::new(Kind::UndefinedColumn, format!("column {} does not exist", field.flat_name()));
-            let names: Vec<&str> = valid_fields.iter().map(|f| f.name.as_str()).collect();
+            let mut names: Vec<&str> = Vec::new();
+            for field in valid_fields.iter().filter(|field| field.name != "*") {
+                if !names.contains(&field.name.as_str()) {
+                    names.push(&field.name);
+                }
+            }
             if let Some(near) = crate::catalog::nearest(&field.name, names.iter().copied()) {
                 made = made.hint(format!("did you mean \"{near}\"?"));
             } else if !names.is_empty() {
@@ -341,6 +346,14 @@ fn from_message(text: &str) -> SqlError {
     {
         return SqlError::new(Kind::AmbiguousColumn, format!("column {name} occurs more than once in the result"))
             .hint("give one of them another name with AS");
+    }
+    if let Some((_, from)) = text.split_once("No function matches the given name and argument types '")
+        && let Some((call, rest)) = from.split_once('\'')
+    {
+        let forms: Vec<&str> = rest.lines().map(str::trim).filter(|line| line.ends_with(')')).collect();
+        let made = SqlError::new(Kind::UndefinedFunction, format!("function {call} does not exist"))
+            .hint("no function of this name takes these types; write casts");
+        return if forms.is_empty() { made } else { made.detail(format!("there is {}", forms.join(", "))) };
     }
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let made = SqlError::new(kind, lower_first(first));

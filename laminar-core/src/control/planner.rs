@@ -333,7 +333,9 @@ fn validate(spec: &PipelineSpec) -> Result<(), EngineError> {
         }
         let inputs = node.inputs.len();
         let fits = match &node.operator {
-            OperatorSpec::Source { .. } | OperatorSpec::DeadLetters { .. } | OperatorSpec::Relation { .. } => inputs == 0,
+            OperatorSpec::Source { .. } | OperatorSpec::DeadLetters { .. } | OperatorSpec::Relation { .. } => {
+                inputs == 0
+            }
             OperatorSpec::Union => inputs >= 1,
             _ => inputs == 1,
         };

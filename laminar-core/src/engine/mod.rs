@@ -56,8 +56,8 @@ pub use request::{
     AdvanceWatermark, Deployed, Deployment, EpochChanges, Insert, Inserted, NewObject, Offer, OnConflict, ReadLevel,
     ReadObject, ReadRequest, ReadRows, RecoveredCatalog, Snapshot, Subscribed, Subscriber,
 };
-pub use route::SendRouter;
 pub use restore::{Boot, ControlStore, ENGINE_ISLAND, ReactorPlan, RestoreOptions, Restored, page_marks, restore};
+pub use route::SendRouter;
 pub use shape::ChainShape;
 pub use sink_queue::FrameQueue;
 pub use start::start;

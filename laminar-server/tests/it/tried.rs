@@ -136,7 +136,7 @@ async fn malformed_records_are_kept_with_place_reason_and_bytes_where_somebody_r
     let kept = answer(&client, "SELECT text FROM bad ORDER BY \"offset\"").await;
     assert_eq!(kept, "not JSON\n{\"v\": \"many\"}");
     let refused = client.batch_execute("DROP SOURCE s").await.unwrap_err();
-    assert!(refused.as_db_error().unwrap().message().contains("bad"), "{refused:?}");
+    assert!(refused.as_db_error().unwrap().detail().unwrap().contains("bad"), "{refused:?}");
 }
 
 /// A small file system of its own.

@@ -327,12 +327,16 @@ fn table_with_joins(a: &mut Admission, node: &TableWithJoins) -> Result<(), SqlE
             | JoinOperator::RightOuter(c)
             | JoinOperator::FullOuter(c)
             | JoinOperator::CrossJoin(c)
-            | JoinOperator::Semi(c)
             | JoinOperator::LeftSemi(c)
             | JoinOperator::RightSemi(c)
-            | JoinOperator::Anti(c)
             | JoinOperator::LeftAnti(c)
             | JoinOperator::RightAnti(c) => c,
+            JoinOperator::Semi(_) => {
+                return Err(SqlError::unsupported("SEMI JOIN", "write LEFT SEMI JOIN").at(at));
+            }
+            JoinOperator::Anti(_) => {
+                return Err(SqlError::unsupported("ANTI JOIN", "write LEFT ANTI JOIN").at(at));
+            }
             JoinOperator::CrossApply | JoinOperator::OuterApply => return refuse(true, "APPLY", at),
             JoinOperator::AsOf { match_condition: _, constraint: _ } => return refuse(true, "ASOF JOIN", at),
             JoinOperator::StraightJoin(_) => return refuse(true, "STRAIGHT_JOIN", at),
