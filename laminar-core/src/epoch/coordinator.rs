@@ -19,8 +19,12 @@ pub struct Pace {
     pub epoch_timeout: u64,
 }
 
-/// A barrier costs at most one part in so many of the time.
+/// A barrier costs at most one part in so many of the time, as far as [`LONGEST_GAP`] allows.
 const COST_SHARE: u64 = 50;
+
+/// However much a barrier costs, the next one comes after so many microseconds: most of a great cost is rows
+/// that had to be worked off anyway, and results must not stay unseen for minutes because of it.
+const LONGEST_GAP: u64 = 1_000_000;
 
 /// What somebody asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -152,7 +156,8 @@ impl Coordinator {
             }
             return Action::Wait(Some(deadline));
         }
-        let epoch_due = self.last_injected + self.pace.epoch_interval.max(COST_SHARE * self.last_cost);
+        let gap = (COST_SHARE * self.last_cost).min(LONGEST_GAP).max(self.pace.epoch_interval);
+        let epoch_due = self.last_injected + gap;
         let checkpoint_due = self.pace.checkpoint_interval.map(|interval| self.last_checkpoint + interval);
         let may_checkpoint = self.storing.is_none() && self.checkpoints_allowed;
         let checkpoint = may_checkpoint

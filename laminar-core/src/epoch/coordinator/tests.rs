@@ -42,6 +42,16 @@ fn the_interval_grows_with_the_cost_of_barriers() {
 }
 
 #[test]
+fn a_barrier_that_took_seconds_does_not_hide_results_for_minutes() {
+    let mut c = coordinator(1);
+    c.data_flows();
+    let barrier = injected(c.poll(20_000));
+    c.passed(ReactorId(0), barrier.epoch, 5_020_000);
+    c.data_flows();
+    injected(c.poll(5_020_000));
+}
+
+#[test]
 fn no_second_checkpoint_begins_while_one_is_written_but_epochs_go_on() {
     let mut c = coordinator(1);
     c.want(Wanted::Checkpoint);
