@@ -96,14 +96,21 @@ impl CopyIn {
         self.lines.push(bytes)
     }
 
-    /// Commits all rows; returns the command tag. When it returns, they are durable.
+    /// Commits all rows; returns how many. When it returns, they are durable.
     ///
     /// # Errors
     /// A value does not fit its column, or the write failed; nothing was written then.
-    pub async fn finish(mut self) -> Result<String, DbError> {
+    pub async fn finish(mut self) -> Result<u64, DbError> {
         let records = self.lines.finish()?;
         let batch = rows::to_batch(&self.columns, records)?;
-        let count = (self.commit)(batch).await?;
-        Ok(format!("COPY {count}"))
+        self.finish_with(batch).await
+    }
+
+    /// Commits rows of [`CopyIn::columns`] instead of what was pushed.
+    ///
+    /// # Errors
+    /// As [`CopyIn::finish`].
+    pub async fn finish_with(self, rows: RecordBatch) -> Result<u64, DbError> {
+        (self.commit)(rows).await
     }
 }

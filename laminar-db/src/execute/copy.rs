@@ -68,5 +68,5 @@ fn whole_rows(schema: &SchemaRef, columns: &[usize], rows: &RecordBatch) -> Resu
     };
     let columns = (0..schema.fields().len()).map(column).collect();
     RecordBatch::try_new(schema.clone(), columns)
-        .map_err(|e| DbError::new("LDB-4057", "23502", format!("a column that COPY leaves out is NOT NULL: {e}")))
+        .map_err(|e| DbError::new("LDB-4057", "23502", format!("a column that is NOT NULL has no value: {e}")))
 }

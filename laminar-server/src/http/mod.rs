@@ -12,6 +12,7 @@ mod pipelines;
 mod problem;
 mod result_json;
 mod router;
+mod rows;
 mod server;
 mod sinks;
 mod sources;

@@ -8,7 +8,7 @@ use laminar_db::Database;
 
 use super::problem::Problem;
 use super::server::Limits;
-use super::{checkpoint, guard, health, metrics, pipelines, sinks, sources, sql};
+use super::{checkpoint, guard, health, metrics, pipelines, rows, sinks, sources, sql};
 use crate::gate::{Gate, Phase};
 
 /// What every handler can reach.
@@ -49,6 +49,7 @@ pub fn router(gate: Gate, limits: Limits) -> Router {
         .route("/api/v1/pipelines/{name}/pause", post(pipelines::pause))
         .route("/api/v1/pipelines/{name}/resume", post(pipelines::resume))
         .route("/api/v1/sources", get(sources::list))
+        .route("/api/v1/sources/{name}/rows", post(rows::insert))
         .route("/api/v1/sinks", get(sinks::list))
         .route("/api/v1/sql", post(sql::run))
         .route("/api/v1/checkpoint", post(checkpoint::take))
@@ -61,7 +62,7 @@ pub fn router(gate: Gate, limits: Limits) -> Router {
 
 async fn no_such_path(uri: Uri) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is nothing at `{}`", uri.path()))
-        .hint("the resources are /health, /ready, /metrics, /api/v1/pipelines, /api/v1/sources, /api/v1/sinks, /api/v1/sql, /api/v1/checkpoint")
+        .hint("the resources are /health, /ready, /metrics, /api/v1/pipelines, /api/v1/sources, /api/v1/sources/{name}/rows, /api/v1/sinks, /api/v1/sql, /api/v1/checkpoint")
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {

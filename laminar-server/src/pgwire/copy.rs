@@ -34,7 +34,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match decode(tag, body)? {
                 Frontend::CopyData(data) => copy.push(&data)?,
                 Frontend::CopyDone => {
-                    let tag = copy.finish().await?;
+                    let tag = format!("COPY {}", copy.finish().await?);
                     self.complete(&tag);
                     return Ok(());
                 }

@@ -7,6 +7,7 @@
 mod consistency;
 mod demo;
 mod durable;
+mod ingest;
 mod pause;
 mod process;
 mod protocol;

@@ -173,11 +173,15 @@ impl Server {
 
     /// Asks over HTTP: status and body.
     pub fn http(&self, method: &str, path: &str, json: Option<&str>) -> (u16, String) {
+        self.http_as("application/json", method, path, json.unwrap_or_default())
+    }
+
+    /// One HTTP request with a body of this type; status and body of the answer.
+    pub fn http_as(&self, content_type: &str, method: &str, path: &str, body: &str) -> (u16, String) {
         use std::io::{Read as _, Write as _};
         let mut stream = std::net::TcpStream::connect(self.http).expect("a connection");
-        let body = json.unwrap_or_default();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(request.as_bytes()).expect("a request");

@@ -1,0 +1,47 @@
+//! Rows over HTTP: a body is taken whole or not at all, and what is answered survives a kill.
+
+use crate::process::Server;
+use crate::tried::answer;
+
+const JSON: &str = "application/x-ndjson";
+
+#[tokio::test]
+async fn rows_posted_over_http_are_taken_whole_and_survive_a_kill() {
+    let mut server = Server::with("");
+    let client = server.connect().await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id BIGINT PRIMARY KEY, x VARCHAR(3) NOT NULL, y DOUBLE);
+             CREATE SOURCE s (id BIGINT, x VARCHAR); CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM s",
+        )
+        .await
+        .unwrap();
+    let post = |server: &Server, kind: &str, to: &str, body: &str| {
+        server.http_as(kind, "POST", &format!("/api/v1/sources/{to}/rows"), body)
+    };
+    let rows = "{\"id\": 1, \"x\": \"a\", \"y\": 1.5}\n\n{\"id\": 2, \"x\": \"b\", \"more\": [1]}\n";
+    assert_eq!(post(&server, JSON, "t", rows), (200, "{\"rows\":2}".to_owned()));
+    assert_eq!(post(&server, "text/csv; charset=utf-8", "t", "x,id\r\n\"c,\",3\r\n"), (200, "{\"rows\":1}".to_owned()));
+    assert_eq!(post(&server, JSON, "s", "{\"id\": 1}"), (200, "{\"rows\":1}".to_owned()));
+
+    let refused = [
+        (JSON, "t", "{\"id\": 4, \"x\": \"d\"}\nnot JSON", 400, "line 2: "),
+        (JSON, "t", "{\"id\": 4, \"x\": \"d\"}\n{\"id\": 5}", 400, "NOT NULL"),
+        (JSON, "t", "{\"id\": 4, \"x\": \"d\"}\n{\"id\": 1, \"x\": \"d\"}", 409, "uplicate"),
+        (JSON, "t", "{\"id\": 4, \"x\": \"long\"}", 400, "too long"),
+        ("text/csv", "t", "id,nope\n4,d\n", 400, "nope"),
+        ("text/csv", "t", "", 400, "the first line names the columns"),
+        ("text/plain", "t", "4,d", 415, "application/x-ndjson"),
+        (JSON, "v", "{\"n\": 4}", 400, "rows cannot be inserted"),
+        (JSON, "nope", "{\"n\": 4}", 404, "nope"),
+    ];
+    for (kind, to, body, status, words) in refused {
+        let (found, text) = post(&server, kind, to, body);
+        assert!(found == status && text.contains(words), "{to} {body}: {found} {text}");
+    }
+    server.crash();
+    server.resume();
+    let client = server.connect().await;
+    assert_eq!(answer(&client, "SELECT id, x, y FROM t ORDER BY id").await, "1 a 1.5\n2 b NULL\n3 c, NULL");
+    assert_eq!(answer(&client, "SELECT n FROM v").await, "1");
+}
