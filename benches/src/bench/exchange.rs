@@ -13,8 +13,9 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use laminar_core::data::Batch;
 use laminar_core::engine::{Lanes, SendRouter, mesh};
-use laminar_core::ids::ReactorId;
+use laminar_core::ids::{Epoch, ReactorId};
 use laminar_core::lane::{EdgeId, LaneMessage};
+use laminar_core::operator::Barrier;
 use laminar_core::reactor::{Bell, Parker, Unpark};
 use laminar_core::shard::ShardMap;
 
@@ -92,7 +93,11 @@ fn ours(batches: &[Batch]) -> u64 {
         total += take(&mut here, 0, 0) + take(&mut here, 1, 0);
         here.flush();
     }
-    here.send(EDGE, ReactorId(1), LaneMessage::Barrier { edge: EDGE, barrier: Default::default() });
+    here.send(
+        EDGE,
+        ReactorId(1),
+        LaneMessage::Barrier { edge: EDGE, barrier: Barrier { epoch: Epoch::default(), checkpoint: None } },
+    );
     here.flush();
     total + receiver.join().expect("the receiver ends")
 }
