@@ -6,6 +6,7 @@ mod object;
 mod spec;
 
 pub use object::{
-    ColumnSource, Delivery, Envelope, ObjectSpec, SinkSpec, SourceColumn, SourceSpec, TableSpec, WatermarkSpec, dead_letter_columns,
+    ColumnSource, Delivery, Envelope, ObjectSpec, SinkSpec, SourceColumn, SourceSpec, TableSpec, WatermarkSpec,
+    dead_letter_columns,
 };
 pub use spec::{EmitMode, NodeSpec, OperatorSpec, PipelineKind, PipelineSpec, WindowKind, WindowSpec};

@@ -131,12 +131,8 @@ impl Compiler<'_> {
         }
         let dead_letters;
         let whole = if relation.dead_letters {
-            dead_letters = StreamSchema {
-                columns: dead_letter_columns(),
-                mode: ChangeMode::Append,
-                key: None,
-                time: Vec::new(),
-            };
+            dead_letters =
+                StreamSchema { columns: dead_letter_columns(), mode: ChangeMode::Append, key: None, time: Vec::new() };
             &dead_letters
         } else {
             entry.schema()

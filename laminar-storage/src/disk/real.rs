@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use super::volume::fallocate;
 use super::port::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, Ticket};
+use super::volume::fallocate;
 
 /// Called on the I/O thread after each completion, so that a sleeping owner looks for it.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
