@@ -96,7 +96,10 @@ impl Progress {
     fn create(&self) -> Result<(), Trouble> {
         let admin: AdminClient<DefaultClientContext> = self.config.create().map_err(|error| self.trouble(&error))?;
         // -1: as many copies as the cluster's own setting says.
-        let wanted = NewTopic::new(&self.topic, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
+        let wanted = NewTopic::new(&self.topic, 1, TopicReplication::Fixed(-1))
+            .set("cleanup.policy", "compact")
+            // Only full segments are compacted, and every start reads what is there.
+            .set("segment.bytes", "16777216");
         let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
         let answers = wait(admin.create_topics([&wanted], &options)).map_err(|error| self.trouble(&error))?;
         for answer in answers {
