@@ -96,5 +96,5 @@ fn what_a_file_cannot_promise_is_refused() {
     assert_eq!(factory(root.path()).check(&upsert).unwrap_err().code, "LDB-6411");
     let outside = tempfile::tempdir().unwrap();
     let elsewhere = spec(&outside.path().join("out"), &[]);
-    assert_eq!(factory(root.path()).create(&elsewhere).err().unwrap().code, "LDB-6402");
+    assert_eq!(factory(root.path()).create(&elsewhere, SinkIdentity::default()).err().unwrap().code, "LDB-6402");
 }
