@@ -11,8 +11,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use laminar_core::connector::options::{OptionSpec, Options};
 use laminar_core::connector::{
-    Applier, Budget, ConnectorError, Frame, Ingest, Polled, Position, Readiness, SinkFactory, Source, SourceFactory,
-    SplitKey, SplitReader, StartFrom, Wake,
+    Applier, Budget, ConnectorError, Frame, Ingest, Polled, Position, Readiness, SinkFactory, SinkIdentity, Source,
+    SourceFactory, SplitKey, SplitReader, StartFrom, Wake,
 };
 use laminar_core::graph::{SinkSpec, SourceSpec};
 use laminar_core::ids::{CheckpointNumber, ShardId};
@@ -192,7 +192,7 @@ impl SinkFactory for Probe {
         Ok(())
     }
 
-    fn create(&self, _: &SinkSpec) -> Result<Box<dyn Applier>, ConnectorError> {
+    fn create(&self, _: &SinkSpec, _: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError> {
         Ok(Box::new(ProbeApplier { state: self.0.clone(), passed: Vec::new() }))
     }
 }
@@ -221,7 +221,7 @@ impl Applier for ProbeApplier {
         Ok(())
     }
 
-    fn commit(&mut self, _: CheckpointNumber, _: &mut dyn Iterator<Item = Frame>) -> Result<(), ConnectorError> {
+    fn commit(&mut self, _: CheckpointNumber, _: &[Arc<Frame>]) -> Result<(), ConnectorError> {
         Err(ConnectorError::user("LDB-6501", "a probe has no exactly-once delivery"))
     }
 }

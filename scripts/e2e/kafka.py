@@ -3,7 +3,8 @@
 
 Runs laminardb.toml on a broker from scripts/kafka.sh: undisturbed, with kill -9 at many points, and
 with the broker away in the middle. After each the view (read with psql) must equal the recomputation exactly, and so must
-the output topic: bar by bar without failures, as a set with failures (at least once).
+the output topic (as a reader of committed records sees it): bar by bar without failures, as a set with failures where
+delivery is at least once; with delivery = "exactly_once" bar by bar, each once, under the same kills.
 
 Needs the binaries laminardb-server and examples/kafka-tool in one target directory, psql, and what
 scripts/kafka.sh needs.
@@ -28,6 +29,26 @@ PARTITIONS = 4
 DISORDER_MS = 3_000
 SYMBOLS = [f"S{n:02}" for n in range(20)]
 PATIENCE_S = 120
+
+
+# With exactly-once delivery: every trade again, in transactions of its own.
+COPY = """
+[[pipeline]]
+name = "copy"
+kind = "stream"
+sql = "SELECT trade_id, symbol FROM trades"
+
+[[sink]]
+name = "copy_topic"
+pipeline = "copy"
+connector = "kafka"
+delivery = "exactly_once"
+
+[sink.properties]
+"bootstrap.servers" = "${LAMINAR_KAFKA}"
+topic = "copy_RUN"
+format = "json"
+"""
 
 
 def trades(count: int, seed: int):
@@ -87,7 +108,7 @@ def recompute(rows):
 class Server:
     """laminardb-server in a directory of its own, killed and started again at will."""
 
-    def __init__(self, binary: pathlib.Path, kafka: str, run: str):
+    def __init__(self, binary: pathlib.Path, kafka: str, run: str, exact: bool = False):
         self.binary = binary
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"laminardb-e2e-{run}-"))
         config = (ROOT / "laminardb.toml").read_text()
@@ -95,6 +116,13 @@ class Server:
             before = f'topic = "{topic}"'
             assert config.count(before) == 1, f"laminardb.toml names the topic {topic} once"
             config = config.replace(before, f'topic = "{topic}_{run}"')
+        if exact:
+            before = 'delivery = "at_least_once"'
+            assert config.count(before) == 1, "laminardb.toml states the delivery once"
+            config = config.replace(before, 'delivery = "exactly_once"')
+            # A short interval and a sink that always has rows bring kills into commits.
+            assert config.count('interval = "1 s"') == 1, "laminardb.toml states the checkpoint interval once"
+            config = config.replace('interval = "1 s"', 'interval = "100 ms"') + COPY.replace("RUN", run)
         (self.directory / "laminardb.toml").write_text(config)
         self.environment = os.environ | {
             "LAMINAR_KAFKA": kafka,
@@ -175,6 +203,12 @@ class Kafka:
         )
         assert int(done.stdout) == len(rows), "kafka has all trades"
 
+    def copies(self, topic: str):
+        """The trade numbers of a copy, in their order in the topic, without the rows of the end."""
+        done = subprocess.run([self.tool, "consume", self.address, topic], stdout=subprocess.PIPE, text=True, check=True)
+        numbers = (json.loads(line.split("\t", 3)[3])["trade_id"] for line in done.stdout.splitlines())
+        return [number for number in numbers if number >= 0]
+
     def bars(self, topic: str):
         """[(key, values)] of the output topic, without the rows that only end the last minute."""
         done = subprocess.run([self.tool, "consume", self.address, topic], stdout=subprocess.PIPE, text=True, check=True)
@@ -237,6 +271,19 @@ def check(server: Server, kafka: Kafka, run: str, expected, kills: int):
     return len(found) - len(expected)
 
 
+def check_copies(kafka: Kafka, run: str, count: int):
+    found = []
+
+    def copied():
+        found[:] = kafka.copies(f"copy_{run}")
+        return len(set(found)) >= count or f"{len(found)} copies of {count} trades"
+
+    wait("the copy to hold all trades", copied)
+    doubled = len(found) - len(set(found))
+    assert doubled == 0, f"{doubled} of {count} trades are there twice"
+    assert sorted(found) == list(range(count)), "the copy holds the trades and nothing else"
+
+
 def differing(found: dict, wanted: dict, where: str):
     wrong = [key for key in wanted.keys() | found.keys() if found.get(key) != wanted.get(key)]
     sample = [(key, found.get(key), wanted.get(key)) for key in sorted(wrong)[:3]]
@@ -263,33 +310,47 @@ def undisturbed(binary, kafka, rows, expected, run: str):
         finish(server)
 
 
-def killed(binary, kafka, rows, expected, run: str, kills: int):
+def killed(binary, kafka, rows, expected, run: str, kills: int, exact: bool = False):
     rng = random.Random(run)
-    server = Server(binary, kafka.address, run)
+    server = Server(binary, kafka.address, run, exact)
     try:
         kafka.create(f"trades_{run}")
         kafka.create(f"ohlc_1m_{run}")
+        kafka.create(f"copy_{run}")
         server.start()
         slices = [rows[len(rows) * n // kills : len(rows) * (n + 1) // kills] for n in range(kills)]
         for piece in slices:
             kafka.produce(f"trades_{run}", piece)
-            time.sleep(rng.uniform(0, 1.2))  # the point of the kill: anywhere within a checkpoint interval
+            # The point of the kill: anywhere within a checkpoint interval and the commit behind it.
+            time.sleep(rng.uniform(0, 0.6 if exact else 1.2))
             server.kill()
             server.start()
         kafka.produce(f"trades_{run}", end_rows(rows))
-        twice = check(server, kafka, run, expected, kills)
+        twice = check(server, kafka, run, expected, 0 if exact else kills)
         slowest = max(server.restarts_s)
+        if exact:
+            # A late copy would come with the next life: each bar is there once, now and after another start.
+            server.kill()
+            server.start()
+            time.sleep(1)
+            twice = check(server, kafka, run, expected, kills=0)
+            assert twice == 0, "each bar is written exactly once"
+            check_copies(kafka, run, len(rows))
+            print(f"exactly once, kill -9 at {kills} points: {len(expected)} bars and {len(rows)} copied trades, 0 lost, 0 doubled, 0 wrong, slowest start {slowest:.2f} s")
+            server.stop()
+            return
         print(f"kill -9 at {kills} points: nothing lost, the view exact, {twice} bars written again, slowest start {slowest:.2f} s")
         server.stop()
     finally:
         finish(server)
 
 
-def broker_away(binary, kafka, rows, expected, run: str):
-    server = Server(binary, kafka.address, run)
+def broker_away(binary, kafka, rows, expected, run: str, exact: bool = False):
+    server = Server(binary, kafka.address, run, exact)
     try:
         kafka.create(f"trades_{run}")
         kafka.create(f"ohlc_1m_{run}")
+        kafka.create(f"copy_{run}")
         server.start()
         half = len(rows) // 2
         kafka.produce(f"trades_{run}", rows[:half])
@@ -305,7 +366,12 @@ def broker_away(binary, kafka, rows, expected, run: str):
         server.query("INSERT INTO meanwhile VALUES (1)")
         kafka.up()
         kafka.produce(f"trades_{run}", rows[half:] + end_rows(rows))
-        twice = check(server, kafka, run, expected, kills=1)
+        twice = check(server, kafka, run, expected, kills=0 if exact else 1)
+        if exact:
+            check_copies(kafka, run, len(rows))
+            print("exactly once with the broker away in the middle: 0 lost, 0 doubled, 0 wrong")
+            server.stop()
+            return
         print(f"the broker away in the middle: nothing lost, the view exact, {twice} bars written again")
         server.stop()
     finally:
@@ -341,8 +407,10 @@ def main():
         expected = recompute(rows)
         undisturbed(given.target / "laminardb-server", kafka, rows, expected, f"calm_{given.seed}")
         killed(given.target / "laminardb-server", kafka, rows, expected, f"kills_{given.seed}", given.kills)
+        killed(given.target / "laminardb-server", kafka, rows, expected, f"exact_{given.seed}", given.kills, exact=True)
         if kafka.is_ours():
             broker_away(given.target / "laminardb-server", kafka, rows, expected, f"away_{given.seed}")
+            broker_away(given.target / "laminardb-server", kafka, rows, expected, f"back_{given.seed}", exact=True)
     finally:
         if own:
             subprocess.run([ROOT / "scripts/kafka.sh", "stop"], check=False)

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use laminar_connector_kit::{ConnectorError, OptionSpec};
-use laminar_core::connector::{Applier, Frame, Readiness, SinkFactory};
+use laminar_core::connector::{Applier, Frame, Readiness, SinkFactory, SinkIdentity};
 use laminar_core::graph::{Delivery, SinkSpec};
 use laminar_core::ids::{CheckpointNumber, ShardId};
 
@@ -61,7 +61,7 @@ impl SinkFactory for BlackholeFactory {
         }
     }
 
-    fn create(&self, spec: &SinkSpec) -> Result<Box<dyn Applier>, ConnectorError> {
+    fn create(&self, spec: &SinkSpec, _: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError> {
         self.check(spec)?;
         Ok(Box::new(Blackhole { count: self.count.clone(), passed: Vec::new() }))
     }
@@ -89,11 +89,7 @@ impl Applier for Blackhole {
         Ok(())
     }
 
-    fn commit(
-        &mut self,
-        _checkpoint: CheckpointNumber,
-        _frames: &mut dyn Iterator<Item = Frame>,
-    ) -> Result<(), ConnectorError> {
+    fn commit(&mut self, _: CheckpointNumber, _: &[Arc<Frame>]) -> Result<(), ConnectorError> {
         let message = "a blackhole has no exactly-once delivery; use 'at_least_once'";
         Err(ConnectorError::user("LDB-6501", message))
     }
@@ -132,7 +128,10 @@ mod tests {
     #[test]
     fn contract_holds_and_every_arrival_is_counted() {
         let factory = BlackholeFactory::default();
-        contract::sink(&mut || factory.create(&spec(Delivery::AtLeastOnce)).unwrap(), &mut || None);
+        contract::sink(
+            &mut || factory.create(&spec(Delivery::AtLeastOnce), SinkIdentity::default()).unwrap(),
+            &mut || None,
+        );
         assert_eq!(factory.count().records(), 22 * 5, "20 frames of 5 records, two of them twice");
     }
 

@@ -6,10 +6,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use laminar_connector_kit::{ConnectorError, ConnectorOptions, OptionSpec};
-use laminar_core::connector::{Applier, Frame, Readiness, SinkFactory};
+use laminar_core::connector::{Applier, Frame, Readiness, SinkFactory, SinkIdentity};
 use laminar_core::graph::{Delivery, Envelope, SinkSpec};
 use laminar_core::ids::{CheckpointNumber, ShardId};
 
@@ -60,7 +61,7 @@ impl SinkFactory for FileSinkFactory {
         Ok(())
     }
 
-    fn create(&self, spec: &SinkSpec) -> Result<Box<dyn Applier>, ConnectorError> {
+    fn create(&self, spec: &SinkSpec, _: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError> {
         self.check(spec)?;
         let options = FileSinkOptions::from_options(&spec.options)?;
         let path = self.roots.writable(Path::new(&options.path))?;
@@ -200,11 +201,7 @@ impl Applier for FileSink {
         Ok(())
     }
 
-    fn commit(
-        &mut self,
-        _checkpoint: CheckpointNumber,
-        _frames: &mut dyn Iterator<Item = Frame>,
-    ) -> Result<(), ConnectorError> {
+    fn commit(&mut self, _: CheckpointNumber, _: &[Arc<Frame>]) -> Result<(), ConnectorError> {
         let message = "exactly-once delivery to files is not built yet; use delivery = 'at_least_once'";
         Err(ConnectorError::user("LDB-6410", message))
     }

@@ -62,6 +62,37 @@ pub enum Trouble {
         /// What librdkafka says.
         reason: String,
     },
+    /// A transaction failed, or nobody knows whether it did.
+    #[error(
+        "the transaction on topic \"{topic}\" did not end well ({reason}); what the progress topic says decides what is sent \
+         again, nothing is lost or doubled"
+    )]
+    NotCommitted {
+        /// The topic.
+        topic: String,
+        /// What librdkafka says.
+        reason: String,
+    },
+    /// Another sink's transaction hides what may be ours.
+    #[error(
+        "topic \"{topic}\" has an open transaction of another writer before its end, so the newest marker is not known; \
+         it is looked at again; a progress.topic of its own keeps a sink apart from others"
+    )]
+    Undecided {
+        /// The progress topic.
+        topic: String,
+    },
+    /// Another process writes under our name.
+    #[error(
+        "another process writes as {name} ({reason}): a copy of this data directory runs elsewhere; this sink has \
+         stopped for good; run one of them only, then drop the sink and create it anew"
+    )]
+    Fenced {
+        /// The writer's name.
+        name: String,
+        /// What librdkafka says.
+        reason: String,
+    },
     /// A promise that this connector cannot keep.
     #[error("{0}")]
     Unsupported(String),
@@ -110,13 +141,19 @@ impl Trouble {
             Self::Refused { .. } => "LDB-6106",
             Self::Unsupported(_) => "LDB-6107",
             Self::Client(_) => "LDB-6108",
+            Self::NotCommitted { .. } => "LDB-6109",
+            Self::Undecided { .. } => "LDB-6110",
+            Self::Fenced { .. } => "LDB-6111",
         }
     }
 
     const fn fault(&self) -> Fault {
         match self {
             Self::Option(_) | Self::Denied { .. } | Self::Refused { .. } | Self::Unsupported(_) => Fault::User,
-            Self::Unreachable { .. } | Self::NoTopic { .. } => Fault::External,
+            Self::Unreachable { .. } | Self::NoTopic { .. } | Self::NotCommitted { .. } | Self::Undecided { .. } => {
+                Fault::External
+            }
+            Self::Fenced { .. } => Fault::Fenced,
             Self::Gone { .. } => Fault::Lost,
             Self::Client(_) => Fault::Internal,
         }

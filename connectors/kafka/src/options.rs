@@ -72,7 +72,14 @@ struct SinkDeclared {
     /// Timestamp of the records: the time of writing, or the event time (which the topic's retention and limits then judge).
     #[option(choice = "write|event", default = "write")]
     timestamp: String,
+    /// With delivery = exactly_once: the topic that keeps each sink's progress; made compacted where it is missing.
+    #[option(name = "progress.topic", default = "laminardb-progress")]
+    progress: String,
 }
+
+/// How long the broker waits for the end of a transaction. A restart ends it at once; this is for a process
+/// that does not come back.
+const TRANSACTION_TIMEOUT_MS: u64 = 60_000;
 
 fn declared(own: &[OptionSpec], settings: &[OptionSpec]) -> Vec<OptionSpec> {
     [own, properties::COMMON, settings, properties::RESERVED].concat()
@@ -129,8 +136,12 @@ pub struct SinkOptions {
     pub servers: String,
     /// Timestamp of records.
     pub stamp: Stamp,
+    /// The topic of the markers.
+    pub progress: String,
     /// For librdkafka.
     pub config: ClientConfig,
+    /// For readers of the markers.
+    pub reader: ClientConfig,
 }
 
 impl SourceOptions {
@@ -173,7 +184,7 @@ impl SinkOptions {
     /// An option is unknown, missing, wrong or refused.
     pub fn read(sink: &str, options: &Options) -> Result<Self, ConnectorError> {
         refuse_all_reserved(options)?;
-        let SinkDeclared { topic, servers, timestamp } = SinkDeclared::from_options(options)?;
+        let SinkDeclared { topic, servers, timestamp, progress } = SinkDeclared::from_options(options)?;
         let topic = topic.trim().to_string();
         check_topic(&topic)?;
         let stamp = if timestamp == "event" { Stamp::Event } else { Stamp::Write };
@@ -187,7 +198,32 @@ impl SinkOptions {
             .set("queue.buffering.max.kbytes", "65536")
             .set("message.timeout.ms", "120000");
         pass_on(options, properties::PRODUCER, &mut config);
-        Ok(Self { topic, servers, stamp, config })
+        check_topic(&progress)?;
+        if progress == topic {
+            return Err(Trouble::Option(format!("option 'progress.topic': '{topic}' is the topic of the rows")).into());
+        }
+        let mut reader = base(&servers, &format!("laminardb-{sink}"));
+        pass_on(options, &[], &mut reader);
+        Ok(Self { topic, servers, stamp, progress, config, reader })
+    }
+
+    /// The settings of a transactional producer that writes under `name`.
+    pub fn transactional(&self, name: &str) -> ClientConfig {
+        let mut config = self.config.clone();
+        config.set("transactional.id", name);
+        let limit = self.transaction_limit().as_millis().to_string();
+        if config.get("transaction.timeout.ms").is_none() {
+            config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string());
+        }
+        // A record that is late makes the transaction fail before the broker gives it up.
+        config.set("message.timeout.ms", limit);
+        config
+    }
+
+    /// How long one transaction may take: less than the broker waits before it aborts it.
+    pub fn transaction_limit(&self) -> Duration {
+        let given = self.config.get("transaction.timeout.ms").and_then(|given| given.parse().ok());
+        Duration::from_millis(given.unwrap_or(TRANSACTION_TIMEOUT_MS) / 5 * 4)
     }
 }
 

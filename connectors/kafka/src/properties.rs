@@ -61,6 +61,7 @@ settings! { PRODUCER:
     "delivery.timeout.ms" Integer "Milliseconds until an unacknowledged record is an error and is sent anew.";
     "request.timeout.ms" Integer "Milliseconds that the broker may take to acknowledge a request.";
     "retry.backoff.ms" Integer "Milliseconds between attempts to send a request again.";
+    "transaction.timeout.ms" Integer "Milliseconds after which the broker aborts an open transaction (exactly_once).";
     "queue.buffering.max.messages" Integer "Records waiting for the broker at most.";
     "queue.buffering.max.kbytes" Integer "Kibibytes waiting for the broker at most.";
 }

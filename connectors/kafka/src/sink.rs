@@ -1,4 +1,4 @@
-//! The Kafka sink: an applier that produces staged frames at least once.
+//! The Kafka sink at least once: an applier that produces staged frames as they come.
 //!
 //! Invariants: records go out in the order of their frames and idempotently, so a key's order is
 //! kept; a frame is acknowledged only after the broker acknowledged all its records; after an error
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use laminar_core::connector::options::{OptionSpec, Options};
-use laminar_core::connector::{Applier, ConnectorError, Frame, Readiness, SinkFactory};
+use laminar_core::connector::{Applier, ConnectorError, Frame, Readiness, SinkFactory, SinkIdentity};
 use laminar_core::graph::{Delivery, SinkSpec};
 use laminar_core::ids::{CheckpointNumber, ShardId};
 use rdkafka::ClientContext;
@@ -19,11 +19,12 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::acks::{Ledger, Ticket};
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, EMBEDDED};
 use crate::client::ANSWER_TIMEOUT;
 use crate::error::Trouble;
 use crate::logging;
 use crate::options::{self, SinkOptions, Stamp};
+use crate::transactions::KafkaTransactions;
 
 /// Between two looks for delivery reports while waiting: librdkafka waits out its whole time.
 const LOOK: Duration = Duration::from_millis(2);
@@ -62,39 +63,43 @@ impl SinkFactory for KafkaSinkFactory {
 
     fn check(&self, spec: &SinkSpec) -> Result<(), ConnectorError> {
         let options = SinkOptions::read(&spec.name, &spec.options)?;
-        options
-            .config
+        if spec.delivery == Delivery::ExactlyOnce && options.servers == EMBEDDED {
+            let why =
+                "the embedded kafka broker shows rows of aborted transactions; use delivery = 'at_least_once' there";
+            return Err(Trouble::Unsupported(why.into()).into());
+        }
+        let config = match spec.delivery {
+            Delivery::AtLeastOnce => options.config.clone(),
+            Delivery::ExactlyOnce => options.transactional(&spec.name),
+        };
+        config
             .create_native_config()
-            .map_err(|e| Trouble::Option(format!("kafka options are refused: {e}")))?;
+            .map(drop)
+            .map_err(|e| Trouble::Option(format!("kafka options are refused: {e}")).into())
+    }
+
+    fn create(&self, spec: &SinkSpec, identity: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError> {
+        self.check(spec)?;
         match spec.delivery {
-            Delivery::AtLeastOnce => Ok(()),
-            Delivery::ExactlyOnce => Err(not_exactly_once().into()),
+            Delivery::AtLeastOnce => self.applier(&spec.name, &spec.options),
+            Delivery::ExactlyOnce => {
+                let options = SinkOptions::read(&spec.name, &spec.options)?;
+                Ok(Box::new(KafkaTransactions::new(options, identity)))
+            }
         }
     }
-
-    fn create(&self, spec: &SinkSpec) -> Result<Box<dyn Applier>, ConnectorError> {
-        self.check(spec)?;
-        self.applier(&spec.name, &spec.options)
-    }
-}
-
-fn not_exactly_once() -> Trouble {
-    Trouble::Unsupported(
-        "the kafka sink does not write exactly once yet; use delivery = 'at_least_once' (nothing is lost, a failure \
-         may repeat up to one checkpoint interval of output)"
-            .into(),
-    )
 }
 
 /// What delivery reports change.
 #[derive(Default)]
-struct OnTheWay {
+pub struct OnTheWay {
     ledger: Ledger,
-    failure: Option<KafkaError>,
+    /// The first failure; nothing goes on after it.
+    pub failure: Option<KafkaError>,
 }
 
 /// Receives delivery reports; they come on the applier's own thread, within its polls.
-struct Reports(Arc<Mutex<OnTheWay>>);
+pub struct Reports(pub Arc<Mutex<OnTheWay>>);
 
 impl ClientContext for Reports {
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, line: &str) {
@@ -167,22 +172,7 @@ impl Applier for KafkaApplier {
             .config
             .create_with_context(Reports(state.clone()))
             .map_err(|error| Trouble::Option(format!("kafka options are refused: {error}")))?;
-        let SinkOptions { topic, servers, .. } = &self.options;
-        let trouble = |error: &KafkaError| Trouble::from_broker(error, servers, topic);
-        let deadline = Instant::now() + ANSWER_TIMEOUT;
-        // A broker that creates topics by itself says "unknown" to the first question.
-        loop {
-            let answer = producer
-                .client()
-                .fetch_metadata(Some(topic.as_str()), deadline.saturating_duration_since(Instant::now()))
-                .map_err(|error| trouble(&error))?;
-            let error = answer.topics().first().and_then(|found| found.error());
-            match error.map(|code| KafkaError::MetadataFetch(code.into())) {
-                None => break,
-                Some(error) if Instant::now() >= deadline => return Err(trouble(&error).into()),
-                Some(_) => producer.poll(Duration::from_millis(100)),
-            }
-        }
+        await_topic(&producer, &self.options)?;
         self.running = Some(Running { producer, state, parts: BTreeMap::new() });
         Ok(None)
     }
@@ -220,8 +210,8 @@ impl Applier for KafkaApplier {
         }
     }
 
-    fn commit(&mut self, _: CheckpointNumber, _: &mut dyn Iterator<Item = Frame>) -> Result<(), ConnectorError> {
-        Err(not_exactly_once().into())
+    fn commit(&mut self, _: CheckpointNumber, _: &[Arc<Frame>]) -> Result<(), ConnectorError> {
+        Err(Trouble::Client("this sink delivers at least once and has no transactions".into()).into())
     }
 }
 
@@ -250,7 +240,30 @@ impl Running {
     }
 }
 
+/// Waits until the brokers know the topic of the rows.
+///
+/// # Errors
+/// They are away, or do not.
+pub fn await_topic(producer: &BaseProducer<Reports>, options: &SinkOptions) -> Result<(), Trouble> {
+    let SinkOptions { topic, servers, .. } = options;
+    let trouble = |error: &KafkaError| Trouble::from_broker(error, servers, topic);
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    // A broker that creates topics by itself says "unknown" to the first question.
+    loop {
+        let answer = producer
+            .client()
+            .fetch_metadata(Some(topic.as_str()), deadline.saturating_duration_since(Instant::now()))
+            .map_err(|error| trouble(&error))?;
+        let error = answer.topics().first().and_then(|found| found.error());
+        match error.map(|code| KafkaError::MetadataFetch(code.into())) {
+            None => return Ok(()),
+            Some(error) if Instant::now() >= deadline => return Err(trouble(&error)),
+            Some(_) => producer.poll(Duration::from_millis(100)),
+        }
+    }
+}
+
 /// A poisoned lock only means that a callback panicked; the ledger is then given up with its producer.
-fn lock(state: &Mutex<OnTheWay>) -> MutexGuard<'_, OnTheWay> {
+pub fn lock(state: &Mutex<OnTheWay>) -> MutexGuard<'_, OnTheWay> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

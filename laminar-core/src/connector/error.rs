@@ -9,6 +9,8 @@ pub enum Fault {
     External,
     /// Data that should be there is gone (offsets passed by retention): stop, never skip in silence.
     Lost,
+    /// The target belongs to another process now, or holds more than we know of: stop, never send again.
+    Fenced,
     /// A defect of ours.
     Internal,
 }
@@ -34,6 +36,11 @@ impl ConnectorError {
     /// The other system failed.
     pub fn external(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, fault: Fault::External, message: message.into() }
+    }
+
+    /// The target is not ours to write any more.
+    pub fn fenced(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, fault: Fault::Fenced, message: message.into() }
     }
 
     /// The data asked for no longer exists.

@@ -15,5 +15,5 @@ pub use decode::{Decoder, DecoderFactory, Malformed};
 pub use encode::{EncodedRecord, Encoder, EncoderFactory};
 pub use error::{ConnectorError, Fault};
 pub use registry::{Registry, SinkFactory, SourceFactory};
-pub use sink::{Applier, Frame, FrameRecord, Readiness};
+pub use sink::{Applier, Frame, FrameRecord, Readiness, SinkIdentity};
 pub use source::{Budget, Ingest, Polled, Position, RawRecord, Source, SplitKey, SplitReader, StartFrom, Wake};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::options::{OptionSpec, Options, nearest, resolve};
-use super::{Applier, ConnectorError, DecoderFactory, EncoderFactory, Source};
+use super::{Applier, ConnectorError, DecoderFactory, EncoderFactory, SinkIdentity, Source};
 use crate::graph::{SinkSpec, SourceSpec};
 
 /// Makes sources of one connector.
@@ -64,11 +64,11 @@ pub trait SinkFactory: Send + Sync {
     /// A wrong option, delivery or envelope.
     fn check(&self, spec: &SinkSpec) -> Result<(), ConnectorError>;
 
-    /// Makes the applier. May block; called on an unpinned thread.
+    /// Makes the applier; `identity` names its writer at the target. May block; called on an unpinned thread.
     ///
     /// # Errors
     /// A wrong option.
-    fn create(&self, spec: &SinkSpec) -> Result<Box<dyn Applier>, ConnectorError>;
+    fn create(&self, spec: &SinkSpec, identity: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError>;
 }
 
 /// Connectors and formats by name.

@@ -4,10 +4,26 @@
 //! of one (sink, shard) arrive in order and each exactly once per life of the applier; after a
 //! restart the engine delivers again whatever was not acknowledged.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ConnectorError;
-use crate::ids::{CheckpointNumber, ShardId};
+use crate::ids::{CheckpointNumber, ObjectId, ShardId};
+
+/// Who writes: the same over restarts, and another one for every data directory and sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkIdentity {
+    /// The data directory's number.
+    pub directory: u64,
+    /// The sink.
+    pub sink: ObjectId,
+}
+
+impl std::fmt::Display for SinkIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "laminardb-{:016x}-{}", self.directory, self.sink)
+    }
+}
 
 /// One encoded record of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +58,7 @@ pub enum Readiness {
 
 /// Brings frames to one target. Has a thread of its own; calls may block up to their time limit.
 pub trait Applier: Send {
-    /// Connects; with exactly-once delivery fences older incarnations and returns the newest checkpoint the target has.
+    /// Connects; with exactly-once delivery fences older lives and returns the newest checkpoint the target has.
     ///
     /// # Errors
     /// The target is away or refuses us.
@@ -61,13 +77,10 @@ pub trait Applier: Send {
     /// A record was refused for good, or the target is gone: the engine starts the applier anew and sends again.
     fn acknowledged(&mut self, wait: Duration, into: &mut Vec<(ShardId, u64)>) -> Result<(), ConnectorError>;
 
-    /// Writes all frames of one checkpoint and its marker in one atomic step of the target.
+    /// Writes all frames up to a checkpoint and its marker in one atomic step of the target.
     ///
     /// # Errors
-    /// The outcome is unknown or failed: the engine starts the applier anew, reads its marker and sends again.
-    fn commit(
-        &mut self,
-        checkpoint: CheckpointNumber,
-        frames: &mut dyn Iterator<Item = Frame>,
-    ) -> Result<(), ConnectorError>;
+    /// The outcome is unknown or failed: the engine drops the applier, starts a new one, reads its marker
+    /// and sends again whatever the marker does not cover. [`super::Fault::Fenced`] is final.
+    fn commit(&mut self, checkpoint: CheckpointNumber, frames: &[Arc<Frame>]) -> Result<(), ConnectorError>;
 }

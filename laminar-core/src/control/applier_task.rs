@@ -1,18 +1,22 @@
-//! Brings a sink's frames to its target, at least once.
+//! Brings a sink's frames to its target: at least once as they come, or exactly once with checkpoints.
 //!
-//! Invariants: frames of a shard are sent in order; whatever is not acknowledged when the applier
-//! fails is sent again by its successor; acknowledgements go back to the stage that keeps the frame.
+//! Invariants: frames of a shard are sent in order; acknowledgements go back to the stage that keeps
+//! the frame. At least once: whatever is not acknowledged when the applier fails is sent again by its
+//! successor. Exactly once: a frame is sent only when its checkpoint is published, and together with
+//! the marker; after a failure, of whatever kind, the target's marker decides what is sent again; a
+//! target whose marker is ahead of the data directory is never written.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::sealed::Sealed;
 use super::source_task::Stop;
-use crate::connector::{Applier, ConnectorError, Frame, Readiness, SinkFactory};
-use crate::engine::FrameQueue;
+use crate::connector::{Applier, ConnectorError, Fault, Frame, Readiness, SinkFactory, SinkIdentity};
 use crate::engine::message::{Command, ControlLetter, Notice};
-use crate::graph::SinkSpec;
-use crate::ids::ShardId;
+use crate::engine::{FrameQueue, Staged};
+use crate::graph::{Delivery, SinkSpec};
+use crate::ids::{CheckpointNumber, ShardId};
 use crate::reactor::{Mailbox, Next, Now, Task};
 use crate::shard::ShardMap;
 
@@ -26,6 +30,10 @@ const RETRY_US: (u64, u64) = (100_000, 5_000_000);
 pub struct ApplierTaskParts {
     /// The sink.
     pub spec: Arc<SinkSpec>,
+    /// Its name at the target.
+    pub identity: SinkIdentity,
+    /// The checkpoint that it goes on from; 0 = none.
+    pub restored: CheckpointNumber,
     /// Its connector.
     pub factory: Arc<dyn SinkFactory>,
     /// Where frames come from.
@@ -49,6 +57,9 @@ pub struct ApplierTask {
     /// Offered and not acknowledged.
     sent: VecDeque<Arc<Frame>>,
     acknowledged: Vec<(ShardId, u64)>,
+    /// With exactly-once delivery: what waits for its checkpoint.
+    sealed: Option<Sealed>,
+    incoming: VecDeque<Staged>,
     pause: u64,
     troubled: bool,
 }
@@ -56,8 +67,12 @@ pub struct ApplierTask {
 impl ApplierTask {
     /// A task that has not begun.
     pub fn new(parts: ApplierTaskParts) -> Self {
+        let exact = parts.spec.delivery == Delivery::ExactlyOnce;
+        let sealed = exact.then(|| Sealed::new(parts.shards.shards(), parts.restored));
         Self {
             parts,
+            sealed,
+            incoming: VecDeque::new(),
             applier: None,
             fresh: VecDeque::new(),
             sent: VecDeque::new(),
@@ -68,15 +83,56 @@ impl ApplierTask {
     }
 
     fn work(&mut self) -> Result<Next, ConnectorError> {
-        self.parts.queue.take(&mut self.fresh);
-        let applier = match &mut self.applier {
-            Some(applier) => applier,
-            None => {
-                let mut applier = self.parts.factory.create(&self.parts.spec)?;
-                applier.start()?;
-                self.applier.insert(applier)
+        self.parts.queue.take(&mut self.incoming);
+        for staged in self.incoming.drain(..) {
+            match (&mut self.sealed, staged) {
+                (Some(sealed), staged) => sealed.take(staged),
+                (None, Staged::Frame(frame)) => self.fresh.push_back(frame),
+                (None, Staged::Sealed { .. }) => {}
             }
-        };
+        }
+        if self.applier.is_none() {
+            self.start()?;
+        }
+        if self.sealed.is_some() { self.commit() } else { self.send() }
+    }
+
+    /// Makes an applier; one that delivers exactly once says what its target has.
+    fn start(&mut self) -> Result<(), ConnectorError> {
+        let mut applier = self.parts.factory.create(&self.parts.spec, self.parts.identity)?;
+        let marker = applier.start()?;
+        if let (Some(sealed), Some(marker)) = (&mut self.sealed, marker) {
+            if marker > sealed.newest() {
+                return Err(ahead(marker, sealed.newest(), self.parts.identity));
+            }
+            self.acknowledged = sealed.committed(marker);
+            self.acknowledge();
+        }
+        self.applier = Some(applier);
+        Ok(())
+    }
+
+    /// One transaction, if a checkpoint is complete.
+    fn commit(&mut self) -> Result<Next, ConnectorError> {
+        let (Some(sealed), Some(applier)) = (&mut self.sealed, &mut self.applier) else { return Ok(Next::Wait(None)) };
+        let Some(next) = sealed.next() else { return Ok(Next::Wait(None)) };
+        applier.commit(next.checkpoint, &next.frames)?;
+        self.acknowledged = sealed.committed(next.checkpoint);
+        self.acknowledge();
+        Ok(Next::Again)
+    }
+
+    fn acknowledge(&mut self) {
+        for (shard, sequence) in self.acknowledged.drain(..) {
+            self.sent.retain(|frame| frame.shard != shard || frame.sequence > sequence);
+            let reactor = self.parts.shards.reactor_of(shard);
+            let sink = self.parts.spec.id;
+            self.parts.reactors[usize::from(reactor.0)].post(Command::Acknowledged { sink, shard, sequence });
+        }
+    }
+
+    fn send(&mut self) -> Result<Next, ConnectorError> {
+        let Some(applier) = &mut self.applier else { return Ok(Next::Wait(None)) };
         let mut busy = false;
         while let Some(frame) = self.fresh.pop_front() {
             let sent = applier.send(&frame);
@@ -95,12 +151,7 @@ impl ApplierTask {
             return Ok(if busy { Next::Again } else { Next::Wait(None) });
         }
         applier.acknowledged(ACKNOWLEDGE_WAIT, &mut self.acknowledged)?;
-        for (shard, sequence) in self.acknowledged.drain(..) {
-            self.sent.retain(|frame| frame.shard != shard || frame.sequence > sequence);
-            let reactor = self.parts.shards.reactor_of(shard);
-            let sink = self.parts.spec.id;
-            self.parts.reactors[usize::from(reactor.0)].post(Command::Acknowledged { sink, shard, sequence });
-        }
+        self.acknowledge();
         Ok(Next::Again)
     }
 
@@ -130,10 +181,24 @@ impl Task for ApplierTask {
                 while let Some(frame) = self.sent.pop_back() {
                     self.fresh.push_front(frame);
                 }
+                let final_one = error.fault == Fault::Fenced;
                 self.say(Some(error));
+                if final_one {
+                    return Next::Done;
+                }
                 self.pause = (self.pause * 2).clamp(RETRY_US.0, RETRY_US.1);
                 Next::Wait(Some(now.micros + self.pause))
             }
         }
     }
+}
+
+/// The target has more than the data directory: nothing may be sent.
+fn ahead(marker: CheckpointNumber, newest: CheckpointNumber, identity: SinkIdentity) -> ConnectorError {
+    let message = format!(
+        "the target holds checkpoint {marker} of {identity}, and this data directory knows {newest} as its newest: the \
+         directory was restored from an older copy, or its newest checkpoint is damaged; nothing is sent; restore \
+         the newer directory, or drop the sink and create it anew to write again from its beginning"
+    );
+    ConnectorError::fenced("LDB-3033", message)
 }

@@ -100,7 +100,8 @@ impl Control {
 
     /// Deploys objects again; one that cannot run is kept as failed, with those that read it.
     fn boot_deploy(&mut self, objects: &[(NewObject, ObjectState)], boot: Option<&Boot>) {
-        let mut planner = Planner::new(&mut self.catalog, &self.registry, self.shards);
+        let mut planner = Planner::new(&mut self.catalog, &self.registry, self.shards, self.store.is_some());
+        planner.checkpoint = boot.and_then(|boot| boot.checkpoint);
         for (object, state) in objects {
             let id = object.spec.id();
             planner.resume = boot.map(|boot| boot.states.get(&id).map(cursors_of).unwrap_or_default());

@@ -12,7 +12,7 @@ use super::deploy::DeployFlight;
 use super::publish::Collecting;
 use super::query::{Follower, ReadFlight, StatusFlight, WaitingRead};
 use super::source_task::Stop;
-use crate::connector::Registry;
+use crate::connector::{Fault, Registry};
 use crate::engine::message::{Command, ControlLetter, Event, Notice, Request};
 use crate::engine::status::ObjectState;
 use crate::engine::{Boot, ControlStore, Deployed, Deployment, EngineError, EngineOptions, GroupId, Reply};
@@ -249,6 +249,9 @@ impl Control {
             Event::Held(reply) => self.held(reply),
             Event::Freed(object, reply) => self.freed(object, reply),
             Event::DataFlows => self.coordinator.data_flows(),
+            Event::WantsCheckpoint => {
+                self.coordinator.want(Wanted::Checkpoint);
+            }
             Event::Failed { pipeline, error } => self.failed(pipeline, &error),
             Event::SplitFailed { object, split, error } => {
                 if let Some(entry) = self.catalog.entries.get_mut(&object) {
@@ -280,12 +283,16 @@ impl Control {
                 let Some(source) = self.catalog.groups.get(&group) else { return };
                 let text = format!("{}: {}", error.code, error.message);
                 let state = match error.fault {
-                    crate::connector::Fault::External => ObjectState::Waiting(text),
+                    Fault::External => ObjectState::Waiting(text),
                     _ => ObjectState::Failed(text),
                 };
                 if let Some(entry) = self.catalog.entries.get_mut(&source.spec.id) {
                     entry.state = state;
                 }
+            }
+            Notice::SinkState { sink, trouble: Some(error) } if error.fault == Fault::Fenced => {
+                // Its stages end too: what nobody takes must not hold back what it reads.
+                self.failed(sink, &error.into());
             }
             Notice::SinkState { sink, trouble } => {
                 if let Some(entry) = self.catalog.entries.get_mut(&sink) {

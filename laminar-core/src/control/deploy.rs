@@ -11,6 +11,7 @@ use super::catalog::Entry;
 use super::core::{Control, Running};
 use super::planner::{NewSink, Planned, Planner};
 use super::source_task::{SourceTask, SourceTaskParts, Stop};
+use crate::connector::SinkIdentity;
 use crate::engine::message::{Command, OpenedSplit};
 use crate::engine::plan::{AttachPlan, DetachPlan};
 use crate::engine::status::ObjectState;
@@ -88,7 +89,7 @@ impl Control {
                 return Err(EngineError::InUse { object: entry.spec.name().into(), readers: readers.join(", ") });
             }
         }
-        let mut planner = Planner::new(&mut self.catalog, &self.registry, self.shards);
+        let mut planner = Planner::new(&mut self.catalog, &self.registry, self.shards, self.store.is_some());
         let result = deployment.add.iter().try_for_each(|new| planner.add(new));
         let planned = planner.made;
         match result {
@@ -258,10 +259,15 @@ impl Control {
     }
 
     fn start_sink(&mut self, sink: NewSink) {
-        let NewSink { spec, queue, parker } = sink;
+        let NewSink { spec, queue, parker, restored } = sink;
         let Some(factory) = self.registry.sinks.get(spec.connector.as_str()).cloned() else { return };
         let stop = Arc::new(Stop::default());
         let task = ApplierTask::new(ApplierTaskParts {
+            identity: SinkIdentity {
+                directory: self.store.as_ref().map_or(0, |store| store.directory.0),
+                sink: spec.id,
+            },
+            restored,
             spec: spec.clone(),
             factory,
             queue,

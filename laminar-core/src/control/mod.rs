@@ -12,6 +12,7 @@ mod pause;
 mod planner;
 mod publish;
 mod query;
+mod sealed;
 mod source_task;
 mod status;
 

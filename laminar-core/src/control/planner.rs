@@ -17,7 +17,7 @@ use crate::graph::{
     ColumnSource, Delivery, NodeSpec, ObjectSpec, OperatorSpec, PipelineKind, PipelineSpec, SinkSpec, SourceColumn,
     SourceSpec, TableSpec,
 };
-use crate::ids::{ObjectId, OperatorId, ShardId};
+use crate::ids::{CheckpointNumber, ObjectId, OperatorId, ShardId};
 use crate::reactor::Parker;
 use crate::shard::{ShardMap, hash_word};
 
@@ -29,6 +29,8 @@ pub struct NewSink {
     pub queue: Arc<FrameQueue>,
     /// Wakes its applier.
     pub parker: Arc<Parker>,
+    /// The checkpoint that it goes on from; 0 = none.
+    pub restored: CheckpointNumber,
 }
 
 /// What planning made.
@@ -63,6 +65,10 @@ pub struct Planner<'a> {
     pub shards: ShardMap,
     /// At start: where the cursors of the next object stood; it goes on from its state.
     pub resume: Option<Cursors>,
+    /// At start: the checkpoint that objects with state go on from.
+    pub checkpoint: Option<CheckpointNumber>,
+    /// Whether the engine keeps anything.
+    pub durable: bool,
     /// At start: whether the next object is paused.
     pub hold: bool,
     /// What has been planned so far.
@@ -71,7 +77,7 @@ pub struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     /// A planner for one deployment.
-    pub fn new(catalog: &'a mut Catalog, registry: &'a Registry, shards: ShardMap) -> Self {
+    pub fn new(catalog: &'a mut Catalog, registry: &'a Registry, shards: ShardMap, durable: bool) -> Self {
         let number = catalog.plan();
         let made = Planned {
             plan: AttachPlan { number, ..AttachPlan::default() },
@@ -80,7 +86,7 @@ impl<'a> Planner<'a> {
             sinks: Vec::new(),
             notices: Vec::new(),
         };
-        Self { catalog, registry, shards, resume: None, hold: false, made }
+        Self { catalog, registry, shards, resume: None, checkpoint: None, durable, hold: false, made }
     }
 
     /// Adds one object.
@@ -278,14 +284,16 @@ impl<'a> Planner<'a> {
             let known = self.registry.sinks.keys().copied().collect::<Vec<_>>().join(", ");
             refused(&spec.name, &format!("connector {} is not known; this server has {known}", spec.connector))
         })?;
-        if spec.delivery == Delivery::ExactlyOnce {
+        if spec.delivery == Delivery::ExactlyOnce && !self.durable {
             return Err(refused(
                 &spec.name,
-                "delivery = 'exactly_once' is not built yet; use delivery = 'at_least_once'",
+                "delivery = 'exactly_once' needs a data directory, since rows leave with its checkpoints; start with \
+                 data_dir, or use delivery = 'at_least_once'",
             ));
         }
         factory.check(spec)?;
         let (fragment, keeps) = self.output_of(spec.from)?;
+        let restored = self.checkpoint.filter(|_| self.resume.is_some());
         let parker = Arc::new(Parker::default());
         let queue = Arc::new(FrameQueue::new(parker.clone()));
         let spec = Arc::new(spec.clone());
@@ -294,8 +302,9 @@ impl<'a> Planner<'a> {
             fragment,
             queue: queue.clone(),
             snapshot: keeps && self.resume.is_none(),
+            restored,
         });
-        self.made.sinks.push(NewSink { spec, queue, parker });
+        self.made.sinks.push(NewSink { spec, queue, parker, restored: restored.unwrap_or_default() });
         Ok(())
     }
 }

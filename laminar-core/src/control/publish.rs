@@ -76,8 +76,10 @@ impl Control {
         }
         let draft = self.draft(barrier, &collecting);
         let Some(store) = self.store.as_mut() else { return };
-        match store.publisher.publish_checkpoint(store.disk.as_mut(), draft) {
-            Ok(number) => {
+        // The number stands in the outboxes already: it was given with the barrier.
+        let number = barrier.checkpoint.unwrap_or_else(|| store.publisher.next_number());
+        match store.publisher.publish_numbered(store.disk.as_mut(), number, draft) {
+            Ok(()) => {
                 self.newest_checkpoint = Some((number, now));
                 self.tell_published(number);
                 for reply in collecting.replies {

@@ -131,7 +131,10 @@ pub fn assemble(parts: AssemblyParts) -> Assembly {
     };
     let ids = (0..count).map(ReactorId).collect();
     let incarnation = store.as_ref().map_or(Incarnation(1), |store| store.incarnation);
-    let coordinator = Coordinator::new(incarnation, CheckpointNumber(0), ids, pace).without_checkpoints();
+    // Frames carry the number of their checkpoint before it is published, so it is given with the barrier.
+    let newest = store.as_ref().map_or(0, |store| store.publisher.next_number().0 - 1);
+    let newest = CheckpointNumber(newest);
+    let coordinator = Coordinator::new(incarnation, newest, ids, pace).without_checkpoints();
     let control = Control::new(ControlParts {
         options,
         registry,

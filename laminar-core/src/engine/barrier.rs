@@ -160,6 +160,8 @@ impl Engine {
             if let Err(error) = rows.and_then(|rows| self.stages[index].begin(rows, epoch)) {
                 self.tell(Event::Failed { pipeline: self.stages[index].sink(), error });
             }
+            // What waits for a checkpoint must meet one.
+            self.flows();
         }
     }
 

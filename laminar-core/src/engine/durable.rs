@@ -67,6 +67,9 @@ impl Engine {
             let floor = note.wal_floors.get(usize::from(self.me.0)).copied().unwrap_or(0);
             store.published(&note.marks, floor);
         }
+        for stage in &self.stages {
+            stage.published(note.number);
+        }
         for cursor in std::mem::take(&mut self.checkpoint_cursors) {
             let split = self.splits.iter_mut().find(|s| s.feed.group == cursor.group && s.key == cursor.split);
             if let Some(split) = split {
@@ -81,12 +84,12 @@ impl Engine {
         self.stop();
     }
 
-    /// Ends the log at shutdown.
     /// Whether the disk has finished something that no turn has seen.
     pub(super) fn store_has_news(&mut self) -> bool {
         self.store.as_mut().is_some_and(super::store::Store::has_news)
     }
 
+    /// Ends the log at shutdown.
     pub(super) fn close_store(&mut self) {
         if let Some(store) = self.store.take()
             && let Err(error) = store.close()

@@ -1,18 +1,20 @@
 //! The bytes of a staged frame in an outbox (docs/format.md, "Staged frames").
 //!
-//! Layout, little endian: number of records u32, then each: flags u8 (1 key, 2 value, 4 timestamp),
+//! Layout, little endian: number of the checkpoint that the frame belongs to u64 (0 where delivery is at
+//! least once), number of records u32, then each: flags u8 (1 key, 2 value, 4 timestamp),
 //! key length u32 and bytes, value length u32 and bytes, timestamp i64 in milliseconds; only what
-//! the flags name. Invariant: [`decode`] of [`encode`] is the same records.
+//! the flags name. Invariant: [`decode`] of [`encode`] is the same number and records.
 
 use crate::connector::FrameRecord;
+use crate::ids::CheckpointNumber;
 
 const KEY: u8 = 1;
 const VALUE: u8 = 2;
 const TIMESTAMP: u8 = 4;
 
 /// Writes records.
-pub fn encode(records: &[FrameRecord]) -> Vec<u8> {
-    let mut bytes = Vec::new();
+pub fn encode(checkpoint: CheckpointNumber, records: &[FrameRecord]) -> Vec<u8> {
+    let mut bytes = checkpoint.0.to_le_bytes().to_vec();
     bytes.extend_from_slice(&(records.len() as u32).to_le_bytes());
     for record in records {
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
@@ -33,8 +35,9 @@ pub fn encode(records: &[FrameRecord]) -> Vec<u8> {
 }
 
 /// Reads records; none when the bytes are not what [`encode`] writes.
-pub fn decode(bytes: &[u8]) -> Option<Vec<FrameRecord>> {
+pub fn decode(bytes: &[u8]) -> Option<(CheckpointNumber, Vec<FrameRecord>)> {
     let mut rest = bytes;
+    let checkpoint = CheckpointNumber(u64::from_le_bytes(take(&mut rest, 8)?.try_into().ok()?));
     let count = take_u32(&mut rest)? as usize;
     // A record takes at least one byte, so a wrong count cannot make a large allocation.
     let mut records = Vec::with_capacity(count.min(rest.len()));
@@ -46,7 +49,7 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<FrameRecord>> {
             if flags & TIMESTAMP == 0 { None } else { Some(i64::from_le_bytes(take(&mut rest, 8)?.try_into().ok()?)) };
         records.push(FrameRecord { key, value, timestamp_ms });
     }
-    rest.is_empty().then_some(records)
+    rest.is_empty().then_some((checkpoint, records))
 }
 
 fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
@@ -75,8 +78,8 @@ mod tests {
             FrameRecord { key: None, value: None, timestamp_ms: None },
             FrameRecord { key: Some(Vec::new()), value: None, timestamp_ms: None },
         ];
-        let bytes = encode(&records);
-        assert_eq!(decode(&bytes).as_deref(), Some(records.as_slice()));
+        let bytes = encode(CheckpointNumber(7), &records);
+        assert_eq!(decode(&bytes), Some((CheckpointNumber(7), records)));
         for cut in 0..bytes.len() {
             assert_eq!(decode(&bytes[..cut]), None, "cut at {cut}");
         }

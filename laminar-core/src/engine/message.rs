@@ -188,6 +188,8 @@ pub enum Event {
     },
     /// Rows entered a chain since the last barrier.
     DataFlows,
+    /// Much is staged that only a checkpoint lets go.
+    WantsCheckpoint,
     /// A pipeline cannot go on.
     Failed {
         /// Which.

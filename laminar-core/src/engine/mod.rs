@@ -59,7 +59,7 @@ pub use request::{
 pub use restore::{Boot, ControlStore, ENGINE_ISLAND, ReactorPlan, RestoreOptions, Restored, page_marks, restore};
 pub use route::SendRouter;
 pub use shape::ChainShape;
-pub use sink_queue::FrameQueue;
+pub use sink_queue::{FrameQueue, Staged};
 pub use start::start;
 pub use store::{ReactorDisk, Store, page_path};
 

@@ -9,7 +9,8 @@ use super::EngineError;
 use super::frame_bytes;
 use super::stage::Stage;
 use crate::connector::FrameRecord;
-use crate::ids::{Epoch, Incarnation, ObjectId, ShardId};
+use crate::ids::{CheckpointNumber, Incarnation, ObjectId, ShardId};
+use crate::operator::Barrier;
 use laminar_storage::StorageError;
 use laminar_storage::disk::{Completion, Disk};
 use laminar_storage::ids::OutboxPosition;
@@ -22,8 +23,11 @@ pub struct FoundOutbox {
     /// Where it goes on.
     pub start: OutboxStart,
     /// Its frames and the position behind each.
-    pub frames: Vec<(Vec<FrameRecord>, OutboxPosition)>,
+    pub frames: Vec<(FoundFrame, OutboxPosition)>,
 }
+
+/// A frame found at start: the checkpoint it belongs to and its records.
+pub type FoundFrame = (CheckpointNumber, Vec<FrameRecord>);
 
 struct Kept {
     sink: ObjectId,
@@ -61,14 +65,14 @@ impl Outboxes {
     ///
     /// # Errors
     /// The storage's.
-    pub fn resume(&mut self, sink: ObjectId, shard: ShardId) -> Result<Vec<Vec<FrameRecord>>, EngineError> {
+    pub fn resume(&mut self, sink: ObjectId, shard: ShardId) -> Result<Vec<FoundFrame>, EngineError> {
         let found = self.found.iter().position(|found| found.start.sink == sink && found.start.shard == shard);
         let Some(found) = found.map(|index| self.found.swap_remove(index)) else { return Ok(Vec::new()) };
         let outbox = self.open(found.start)?;
         let frames = found.frames.iter().enumerate().map(|(at, (_, position))| (at as u64, *position)).collect();
         let next = found.frames.len() as u64;
         self.kept.push(Kept { sink, shard, outbox, next, frames, wanted: None });
-        Ok(found.frames.into_iter().map(|(records, _)| records).collect())
+        Ok(found.frames.into_iter().map(|(frame, _)| frame).collect())
     }
 
     fn open(&self, start: OutboxStart) -> Result<Outbox, EngineError> {
@@ -92,8 +96,10 @@ impl Outboxes {
     ///
     /// # Errors
     /// The storage's.
-    pub fn fill(&mut self, stages: &[Stage], epoch: Epoch) -> Result<bool, EngineError> {
+    pub fn fill(&mut self, stages: &[Stage], barrier: Barrier) -> Result<bool, EngineError> {
         for stage in stages {
+            let checkpoint =
+                if stage.is_exact() { barrier.checkpoint.unwrap_or_default() } else { CheckpointNumber(0) };
             for (shard, frames) in stage.unacknowledged() {
                 let mut frames = frames.peekable();
                 if frames.peek().is_none() {
@@ -102,7 +108,7 @@ impl Outboxes {
                 let kept = self.of(stage.sink(), shard)?;
                 let first = kept.next;
                 for frame in frames.filter(|frame| frame.sequence >= first) {
-                    match kept.outbox.append(epoch, &[&frame_bytes::encode(&frame.records)]) {
+                    match kept.outbox.append(barrier.epoch, &[&frame_bytes::encode(checkpoint, &frame.records)]) {
                         Ok(position) => {
                             kept.next = frame.sequence + 1;
                             kept.frames.push_back((frame.sequence, position));

@@ -10,7 +10,7 @@ use super::shape::ChainShape;
 use super::sink_queue::FrameQueue;
 use crate::graph::fragment::{Fragment, SourceSide};
 use crate::graph::{PipelineSpec, SinkSpec, SourceSpec, TableSpec};
-use crate::ids::{ObjectId, ShardId};
+use crate::ids::{CheckpointNumber, ObjectId, ShardId};
 use crate::lane::EdgeId;
 
 /// Where a leaf's rows come from, resolved.
@@ -97,6 +97,8 @@ pub struct SinkPlan {
     pub queue: Arc<FrameQueue>,
     /// Whether the rows that exist come first.
     pub snapshot: bool,
+    /// The checkpoint that it goes on from, at start.
+    pub restored: Option<CheckpointNumber>,
 }
 
 /// Objects that join at one barrier.

@@ -13,7 +13,7 @@ use super::status::ObjectState;
 use super::store::{ReactorDisk, Store, page_path};
 use super::{EngineError, NewObject, frame_bytes, push_record};
 use crate::graph::ObjectSpec;
-use crate::ids::{Epoch, Incarnation, IslandId, ObjectId, ReactorId, ShardId};
+use crate::ids::{CheckpointNumber, Epoch, Incarnation, IslandId, ObjectId, ReactorId, ShardId};
 use crate::shard::ShardMap;
 use laminar_storage::arena::{Arena, ArenaOptions};
 use laminar_storage::disk::{Blocking, Disk};
@@ -39,6 +39,8 @@ pub struct ControlStore {
     pub disk: Box<dyn Disk + Send>,
     /// The writer of the manifest.
     pub publisher: Publisher,
+    /// The data directory.
+    pub directory: DirectoryId,
     /// This process life.
     pub incarnation: Incarnation,
     /// Logs of former lives.
@@ -56,6 +58,8 @@ pub struct Boot {
     pub states: BTreeMap<ObjectId, IslandState>,
     /// The epoch of the checkpoint.
     pub epoch: Option<Epoch>,
+    /// The number of the checkpoint.
+    pub checkpoint: Option<CheckpointNumber>,
     /// Pushed records that are newer, in order.
     pub replay: Vec<(ObjectId, Vec<u8>)>,
     /// The id that the next object gets.
@@ -137,6 +141,7 @@ pub fn restore(options: &RestoreOptions, mut disk: Box<dyn Disk + Send>) -> std:
     let control = ControlStore {
         disk,
         publisher: recovered.publisher,
+        directory: recovered.directory,
         incarnation: recovered.incarnation,
         old_logs: recovered.wal.iter().map(|replay| replay.log).collect(),
         lock: None,
@@ -182,6 +187,7 @@ fn boot(disk: &mut dyn Disk, recovered: &mut Recovered) -> std::result::Result<B
         boot.objects.push((NewObject { spec, record: entry.sql.clone().into_bytes() }, state));
     }
     if let Some(checkpoint) = &recovered.checkpoint {
+        boot.checkpoint = Some(checkpoint.number);
         boot.epoch = checkpoint.island(ENGINE_ISLAND).map(|engine| engine.epoch);
         for state in checkpoint.draft.islands.iter().filter(|state| state.island != ENGINE_ISLAND) {
             boot.states.insert(ObjectId(state.island.0), state.clone());
@@ -276,10 +282,10 @@ fn read_outbox(
     while at < start.position {
         for frame in reader.read(disk, at, start.position, OUTBOX_READ_BYTES)? {
             at = frame.position;
-            let records = frame_bytes::decode(&frame.payload).ok_or_else(|| {
+            let staged = frame_bytes::decode(&frame.payload).ok_or_else(|| {
                 EngineError::Storage(format!("LDB-3032: a staged frame of sink {} cannot be read", start.sink))
             })?;
-            frames.push((records, frame.position));
+            frames.push((staged, frame.position));
         }
     }
     Ok(FoundOutbox { start, frames })

@@ -241,9 +241,14 @@ impl Engine {
             }
         }
         self.links[fragment.id.index()] = links;
+        let mut asks = false;
         let epoch = self.last_barrier.max(fragment.passed.map_or(Epoch::default(), |barrier| barrier.epoch));
         for stage in self.stages.iter_mut().filter(|stage| stage.fragment() == fragment.id) {
             stage.rows(slot, &batch, epoch)?;
+            asks |= stage.asks_for_checkpoint();
+        }
+        if asks {
+            self.tell(Event::WantsCheckpoint);
         }
         for subscription in self.subscriptions.iter_mut().filter(|s| s.fragment == fragment.id) {
             subscription.rows(&batch);

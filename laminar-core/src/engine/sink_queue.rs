@@ -1,16 +1,32 @@
-//! Frames on their way from the stages of a sink to its applier.
+//! Frames and seals on their way from the stages of a sink to its applier.
 //!
 //! Invariant: bounded by the stages' limits, since a stage keeps every frame until it is
-//! acknowledged; frames of one shard keep their order.
+//! acknowledged; what one shard sends keeps its order.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::connector::Frame;
+use crate::ids::{CheckpointNumber, ShardId};
 use crate::reactor::{Mailbox, Unpark};
 
+/// What a stage tells its applier.
+pub enum Staged {
+    /// Rows to bring to the target.
+    Frame(Arc<Frame>),
+    /// A checkpoint is published: the shard's frames before `end` belong to it or to older ones.
+    Sealed {
+        /// The shard.
+        shard: ShardId,
+        /// The checkpoint.
+        checkpoint: CheckpointNumber,
+        /// The first frame that is younger.
+        end: u64,
+    },
+}
+
 /// See the file's invariant.
-pub struct FrameQueue(Mailbox<Arc<Frame>>);
+pub struct FrameQueue(Mailbox<Staged>);
 
 impl FrameQueue {
     /// A queue whose reader is woken through `unpark`.
@@ -18,17 +34,17 @@ impl FrameQueue {
         Self(Mailbox::new(unpark))
     }
 
-    /// Adds a frame.
-    pub fn push(&self, frame: Arc<Frame>) {
-        self.0.post(frame);
+    /// Adds a frame or a seal.
+    pub fn push(&self, staged: Staged) {
+        self.0.post(staged);
     }
 
-    /// Moves all frames to `into`.
-    pub fn take(&self, into: &mut VecDeque<Arc<Frame>>) {
+    /// Moves everything to `into`.
+    pub fn take(&self, into: &mut VecDeque<Staged>) {
         self.0.take(into);
     }
 
-    /// Whether frames wait.
+    /// Whether something waits.
     pub fn waiting(&self) -> bool {
         self.0.waiting()
     }

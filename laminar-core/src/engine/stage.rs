@@ -1,18 +1,25 @@
 //! The stage of a sink in one reactor: rows become encoded frames on their way to the applier.
 //!
 //! Invariants: frames of a shard are numbered from 0 and acknowledged as a prefix; what is not
-//! acknowledged is kept; at its limit the stage is full and its pipeline waits, it never drops.
+//! acknowledged is kept; at its limit the stage is full and its pipeline waits, it never drops. With
+//! exactly-once delivery a published checkpoint seals the frames before its barrier, and only those
+//! count against the limit: what is younger cannot leave before the next barrier passes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::EngineError;
+use super::outboxes::FoundFrame;
 use super::plan::SinkPlan;
-use super::sink_queue::FrameQueue;
+use super::sink_queue::{FrameQueue, Staged};
 use crate::connector::{Encoder, Frame, FrameRecord, Registry};
 use crate::data::{Batch, EventTimes};
-use crate::ids::{Epoch, ObjectId, ShardId};
+use crate::graph::Delivery;
+use crate::ids::{CheckpointNumber, Epoch, ObjectId, ShardId};
 use crate::operator::{Barrier, OperatorError};
+
+/// With exactly-once delivery, one part in so many of the limit asks for a checkpoint.
+const ASK_SHARE: u64 = 8;
 
 /// Frames of one shard that are not acknowledged.
 struct Kept {
@@ -37,7 +44,11 @@ pub struct Stage {
     held: Option<Vec<(usize, Batch, Epoch)>>,
     rows: u64,
     bytes: u64,
+    /// Bytes before the newest checkpoint's barrier.
+    ready: u64,
     limit: u64,
+    exact: bool,
+    asked: bool,
 }
 
 impl Stage {
@@ -74,7 +85,10 @@ impl Stage {
             held: None,
             rows: 0,
             bytes: 0,
+            ready: 0,
             limit,
+            exact: spec.delivery == Delivery::ExactlyOnce,
+            asked: false,
             plan: plan.clone(),
         })
     }
@@ -91,7 +105,19 @@ impl Stage {
 
     /// Whether it keeps as much as it may.
     pub fn is_full(&self) -> bool {
-        self.bytes >= self.limit
+        (if self.exact { self.ready } else { self.bytes }) >= self.limit
+    }
+
+    /// Whether it delivers exactly once.
+    pub fn is_exact(&self) -> bool {
+        self.exact
+    }
+
+    /// Whether so much waits for the next checkpoint that it should come early; says so once each time.
+    pub fn asks_for_checkpoint(&mut self) -> bool {
+        let asks = self.exact && !self.asked && self.bytes - self.ready >= self.limit / ASK_SHARE;
+        self.asked |= asks;
+        asks
     }
 
     /// Rows staged, frames kept, and their bytes.
@@ -109,6 +135,8 @@ impl Stage {
     pub fn barrier(&mut self, barrier: Barrier) {
         if barrier.checkpoint.is_some() {
             self.kept.iter_mut().for_each(|kept| kept.cut = kept.next);
+            self.ready = self.bytes;
+            self.asked = false;
         }
         if self.after.is_some_and(|after| barrier.epoch >= after) {
             self.after = None;
@@ -174,14 +202,37 @@ impl Stage {
         Ok(())
     }
 
-    /// Sends frames of a former life again, before any other.
-    pub fn resend(&mut self, slot: usize, frames: Vec<Vec<FrameRecord>>) {
-        for records in frames {
+    /// Sends frames of a former life again, before any other: each belongs to a published checkpoint.
+    pub fn resend(&mut self, slot: usize, frames: Vec<FoundFrame>) {
+        let mut tag = CheckpointNumber(0);
+        for (checkpoint, records) in frames {
+            if checkpoint != tag && self.kept[slot].next > 0 {
+                self.seal(slot, tag);
+            }
+            tag = checkpoint;
             let bytes = records.iter().map(size).sum();
             self.hand_over(slot, records, bytes);
+            self.kept[slot].cut = self.kept[slot].next;
         }
-        let kept = &mut self.kept[slot];
-        kept.cut = kept.next;
+        self.ready = self.bytes;
+        if let Some(restored) = self.plan.restored {
+            if self.kept[slot].next > 0 {
+                self.seal(slot, tag);
+            }
+            self.seal(slot, restored);
+        }
+    }
+
+    /// A checkpoint was published: the frames before its barrier may be committed.
+    pub fn published(&self, checkpoint: CheckpointNumber) {
+        (0..self.kept.len()).for_each(|slot| self.seal(slot, checkpoint));
+    }
+
+    fn seal(&self, slot: usize, checkpoint: CheckpointNumber) {
+        if self.exact {
+            let kept = &self.kept[slot];
+            self.queue.push(Staged::Sealed { shard: kept.shard, checkpoint, end: kept.cut });
+        }
     }
 
     fn hand_over(&mut self, slot: usize, records: Vec<FrameRecord>, bytes: u64) {
@@ -190,7 +241,7 @@ impl Stage {
         kept.next += 1;
         kept.frames.push_back((frame.clone(), bytes));
         self.bytes += bytes;
-        self.queue.push(frame);
+        self.queue.push(Staged::Frame(frame));
     }
 
     /// Per shard, frames that were staged before the newest checkpoint's barrier and are not acknowledged.
@@ -206,6 +257,7 @@ impl Stage {
         let Some(kept) = self.kept.iter_mut().find(|kept| kept.shard == shard) else { return };
         while let Some((_, bytes)) = kept.frames.pop_front_if(|(frame, _)| frame.sequence <= sequence) {
             self.bytes = self.bytes.saturating_sub(bytes);
+            self.ready = self.ready.saturating_sub(bytes);
         }
     }
 }

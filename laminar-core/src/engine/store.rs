@@ -113,7 +113,7 @@ impl Store {
         }
         self.wal.pump(self.disk.as_mut())?;
         if let Some(job) = self.job.as_mut().filter(|job| !job.filled) {
-            job.filled = self.outboxes.fill(stages, job.barrier.epoch)?;
+            job.filled = self.outboxes.fill(stages, job.barrier)?;
         }
         self.outboxes.pump(self.disk.as_mut())?;
         if self.job.is_some() && now >= self.resume {

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use laminar_core::connector::options::{OptionKind, OptionSpec, Options};
 use laminar_core::connector::{
     Applier, ConnectorError, Decoder, DecoderFactory, EncodedRecord, Encoder, EncoderFactory, Malformed, RawRecord,
-    Registry, SinkFactory, Source, SourceFactory,
+    Registry, SinkFactory, SinkIdentity, Source, SourceFactory,
 };
 use laminar_core::data::{Batch, ChangeMode};
 use laminar_core::graph::{EmitMode, Envelope, NodeSpec, ObjectSpec, OperatorSpec, SinkSpec, SourceSpec, WindowKind};
@@ -64,7 +64,7 @@ impl SinkFactory for Kafka {
     fn check(&self, _: &SinkSpec) -> Result<(), ConnectorError> {
         Ok(())
     }
-    fn create(&self, _: &SinkSpec) -> Result<Box<dyn Applier>, ConnectorError> {
+    fn create(&self, _: &SinkSpec, _: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError> {
         Err(never())
     }
 }

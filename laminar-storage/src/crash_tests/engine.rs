@@ -136,8 +136,11 @@ impl Engine {
 
     /// One turn of the reactor.
     pub(super) fn turn(&mut self, oracle: &mut Oracle) -> std::result::Result<(), Stop> {
+        // A refused allocation is tried again, as an engine does after a pause.
+        self.wal.ask_for_space();
         self.wal.pump(&mut self.reactor_disk)?;
         for outbox in &mut self.outboxes {
+            outbox.ask_for_space();
             outbox.pump(&mut self.reactor_disk)?;
         }
         let mut arrived = Vec::new();

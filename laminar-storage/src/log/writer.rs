@@ -7,6 +7,7 @@
 //! write or sync nothing is accepted, written or acknowledged any more.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 
 use super::RECORD_HEADER_BYTES;
 use super::frame::{FrameNumbers, HEADER_BYTES, Place, close_frame, frame_bytes, open_frame};
@@ -322,6 +323,27 @@ impl LogWriter {
                 disk.close(file);
             }
         }
+    }
+
+    /// Gives up the segments whose records all lie before `position`, except the one in use; the caller
+    /// removes their files.
+    pub(crate) fn give_up_before(&mut self, disk: &mut dyn Disk, position: u64) -> Vec<PathBuf> {
+        let position = position.min(self.durable);
+        let mut paths = Vec::new();
+        while self.segments.len() > 1
+            && let Some(segment) = self.segments.pop_front_if(|segment| segment.end <= position)
+        {
+            let OpenSegment { file, path, .. } = segment.open;
+            self.unsynced.retain(|unsynced| *unsynced != file);
+            disk.close(file);
+            paths.push(path);
+        }
+        paths
+    }
+
+    /// The directory of its segments.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.name.directory().to_owned()
     }
 
     /// The file in use, for messages.

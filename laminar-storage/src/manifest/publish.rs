@@ -93,14 +93,37 @@ impl Publisher {
         Ok(publisher)
     }
 
-    /// Publishes a checkpoint; everything it names must be durable. Returns its number.
+    /// The number that the next checkpoint may have, or any greater one.
+    pub fn next_number(&self) -> CheckpointNumber {
+        let first = Epoch { incarnation: self.incarnation, number: 1 }.as_u64();
+        CheckpointNumber((self.last_number.0 + 1).max(first))
+    }
+
+    /// Publishes a checkpoint under the next number, which it returns.
     ///
     /// # Errors
-    /// [`StorageError::NoSpace`]: nothing has changed, try again later. Anything else is fatal.
+    /// Those of [`Publisher::publish_numbered`].
     pub fn publish_checkpoint(&mut self, disk: &mut dyn Disk, draft: CheckpointDraft) -> Result<CheckpointNumber> {
+        let number = self.next_number();
+        self.publish_numbered(disk, number, draft).map(|()| number)
+    }
+
+    /// Publishes a checkpoint under a number that was given to it before; everything it names must be durable.
+    ///
+    /// # Errors
+    /// [`StorageError::NoSpace`]: nothing has changed, try again later. Anything else is fatal, also a
+    /// number that is not beyond all others.
+    pub fn publish_numbered(
+        &mut self,
+        disk: &mut dyn Disk,
+        number: CheckpointNumber,
+        draft: CheckpointDraft,
+    ) -> Result<()> {
         self.check()?;
-        let first = Epoch { incarnation: self.incarnation, number: 1 }.as_u64();
-        let number = CheckpointNumber((self.last_number.0 + 1).max(first));
+        if number < self.next_number() {
+            let detail = format!("checkpoint {number} comes after {}", self.last_number);
+            return Err(StorageError::Order { detail });
+        }
         let older = self.retention.before_publish();
         let checkpoint = Checkpoint {
             number,
@@ -112,7 +135,7 @@ impl Publisher {
         self.append(disk, &Record::Checkpoint(checkpoint.clone()))?;
         self.last_number = number;
         self.retention.published(older, checkpoint);
-        Ok(number)
+        Ok(())
     }
 
     /// Publishes a change of the catalog; returns its new version. When it returns, the DDL may be

@@ -110,6 +110,20 @@ fn checkpoint_numbers_and_object_ids_are_never_given_twice() {
 }
 
 #[test]
+fn a_number_given_before_may_leave_a_gap_and_never_comes_late() {
+    let machine = SimMachine::new(1);
+    let (mut disk, mut publisher) = publisher(&machine);
+    let one = publisher.publish_checkpoint(&mut disk, draft(1)).unwrap();
+    let three = CheckpointNumber(one.0 + 2);
+    publisher.publish_numbered(&mut disk, three, draft(2)).unwrap();
+    for late in [one, CheckpointNumber(one.0 + 1), three] {
+        assert!(publisher.publish_numbered(&mut disk, late, draft(3)).is_err(), "{late} after {three}");
+    }
+    assert_eq!(publisher.next_number(), CheckpointNumber(three.0 + 1));
+    assert_eq!(read_back(&machine).checkpoints.last().unwrap().number, three);
+}
+
+#[test]
 fn two_checkpoints_are_kept_and_the_one_a_sink_still_needs() {
     let machine = SimMachine::new(1);
     let (mut disk, mut publisher) = publisher(&machine);

@@ -159,3 +159,39 @@ fn the_limit_gives_a_full_signal_until_the_marker_moves() {
     assert!(machine.files().len() < files);
     outbox.append(epoch(2), &[b"x"]).unwrap();
 }
+
+/// Power cuts while segments are removed: what is left can be read from its first frame to the end.
+#[test]
+fn a_power_cut_while_segments_are_removed_leaves_no_hole() {
+    let mut shorter = 0;
+    for seed in 0..60 {
+        let machine = SimMachine::new(seed);
+        let mut disk = machine.disk();
+        Wal::prepare_directories(&mut disk).unwrap();
+        let mut outbox = Outbox::create(DIRECTORY, Incarnation(1), OutboxStart::new(OWNER.0, OWNER.1), SMALL).unwrap();
+        let mut middle = OutboxPosition(0);
+        for number in 0..40 {
+            outbox.append(epoch(1), &[&[number; 1000]]).unwrap();
+            let position = outbox.settle(&mut disk).unwrap();
+            middle = if number == 29 { position } else { middle };
+        }
+        let published = outbox.position();
+        let files = machine.files().len();
+        outbox.release_to(&mut disk, middle);
+        let mut arrived = Vec::new();
+        for _ in 0..seed / 4 {
+            disk.wait();
+            disk.completions(&mut arrived);
+            for completion in arrived.drain(..) {
+                outbox.complete(&mut disk, &completion).unwrap();
+            }
+        }
+        let after = machine.crash(seed);
+        shorter += usize::from(after.files().len() < files);
+        let mut disk = after.disk();
+        let kept = cut(&mut disk, DIRECTORY, OWNER, published).unwrap();
+        let found = payloads(&mut disk, kept[0].first, published).unwrap();
+        assert!(found.len() >= 10, "seed {seed}: the released part ends at frame 30, {} are there", found.len());
+    }
+    assert!(shorter > 10, "segments were removed: {shorter}");
+}

@@ -3,6 +3,9 @@
 //! Invariant: a position returned by [`Outbox::sync_for_checkpoint`] may stand in a manifest only when
 //! [`Outbox::synced`] has reached it (C1).
 
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
 use super::EPOCH_BYTES;
 use super::cut::KeptSegment;
 use crate::disk::{Completion, Disk, DiskOp, Ticket};
@@ -62,7 +65,16 @@ pub struct Outbox {
     kept: Vec<KeptSegment>,
     released: u64,
     limit_bytes: u64,
-    removals: Vec<Ticket>,
+    /// Files that are not needed any more, oldest first.
+    gone: VecDeque<PathBuf>,
+    removing: Option<Removing>,
+}
+
+/// The removal of one file: durable before the next begins, so that after a power cut no file is missing
+/// that is younger than one that is there.
+enum Removing {
+    File(Ticket),
+    Directory(Ticket),
 }
 
 impl Outbox {
@@ -81,7 +93,16 @@ impl Outbox {
         let log = LogWriter::new(directory, name, position.0, options.log, SyncPolicy::OnRequest)?;
         let first = kept.first().map_or(position.0, |segment| segment.first.0);
         let released = first.max(acknowledged.0);
-        Ok(Self { sink, shard, log, kept, released, limit_bytes: options.limit_bytes, removals: Vec::new() })
+        Ok(Self {
+            sink,
+            shard,
+            log,
+            kept,
+            released,
+            limit_bytes: options.limit_bytes,
+            gone: VecDeque::new(),
+            removing: None,
+        })
     }
 
     /// Adds one frame made of parts; returns the position after it. Copies, no I/O.
@@ -124,12 +145,29 @@ impl Outbox {
     /// # Errors
     /// Fatal: the process must end (W4).
     pub fn complete(&mut self, disk: &mut dyn Disk, completion: &Completion) -> Result<bool> {
-        if let Some(at) = self.removals.iter().position(|ticket| *ticket == completion.ticket) {
-            self.removals.swap_remove(at);
-            completion.result.clone().map_err(StorageError::disk("remove an outbox segment"))?;
-            return Ok(true);
+        match self.removing {
+            Some(Removing::File(ticket)) if ticket == completion.ticket => {
+                completion.result.clone().map_err(StorageError::disk("remove an outbox segment"))?;
+                let path = self.log.directory();
+                self.removing = Some(Removing::Directory(disk.submit(DiskOp::SyncDir { path })));
+                Ok(true)
+            }
+            Some(Removing::Directory(ticket)) if ticket == completion.ticket => {
+                completion.result.clone().map_err(StorageError::disk("sync the outbox directory"))?;
+                self.removing = None;
+                self.remove_next(disk);
+                Ok(true)
+            }
+            _ => self.log.complete(disk, completion),
         }
-        self.log.complete(disk, completion)
+    }
+
+    fn remove_next(&mut self, disk: &mut dyn Disk) {
+        if self.removing.is_none()
+            && let Some(path) = self.gone.pop_front()
+        {
+            self.removing = Some(Removing::File(disk.submit(DiskOp::Remove { path })));
+        }
     }
 
     /// Asks that everything appended so far becomes durable, for a checkpoint; returns the position
@@ -163,7 +201,7 @@ impl Outbox {
 
     /// True when nothing waits and nothing is in flight.
     pub fn is_idle(&self) -> bool {
-        self.log.is_idle() && self.removals.is_empty()
+        self.log.is_idle() && self.removing.is_none()
     }
 
     /// True while the volume has no room for the next segment.
@@ -181,9 +219,10 @@ impl Outbox {
         self.released = self.released.max(position.0.min(self.log.durable()));
         while self.kept.first().is_some_and(|segment| segment.end.0 <= self.released) {
             let segment = self.kept.remove(0);
-            self.removals.push(disk.submit(DiskOp::Remove { path: segment.path() }));
+            self.gone.push_back(segment.path());
         }
-        self.log.release_before(disk, self.released);
+        self.gone.extend(self.log.give_up_before(disk, self.released));
+        self.remove_next(disk);
     }
 
     /// Blocks until everything appended is durable. For start, shutdown, tools and tests.

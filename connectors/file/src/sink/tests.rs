@@ -52,7 +52,7 @@ fn contract_holds() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("out.jsonl");
     let spec = spec(&path, &[]);
-    contract::sink(&mut || factory(root.path()).create(&spec).unwrap(), &mut || {
+    contract::sink(&mut || factory(root.path()).create(&spec, SinkIdentity::default()).unwrap(), &mut || {
         let text = std::fs::read(&path).unwrap();
         Some(text.split(|byte| *byte == b'\n').map(|line| (None, Some(line.to_vec()))).collect())
     });
@@ -63,7 +63,7 @@ fn torn_line_is_cut_at_start() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("out");
     std::fs::write(&path, format!("whole\n{}", "x".repeat(100_000))).unwrap();
-    let mut sink = factory(root.path()).create(&spec(&path, &[])).unwrap();
+    let mut sink = factory(root.path()).create(&spec(&path, &[]), SinkIdentity::default()).unwrap();
     sink.start().unwrap();
     write(sink.as_mut(), 0, "next");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "whole\nnext\n");
@@ -73,7 +73,7 @@ fn torn_line_is_cut_at_start() {
 fn full_file_is_put_aside_under_the_next_number() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("out");
-    let mut sink = factory(root.path()).create(&spec(&path, &[("rotate", "10 B")])).unwrap();
+    let mut sink = factory(root.path()).create(&spec(&path, &[("rotate", "10 B")]), SinkIdentity::default()).unwrap();
     sink.start().unwrap();
     for (sequence, text) in ["123456789", "abcdefghij", "rest"].iter().enumerate() {
         write(sink.as_mut(), sequence as u64, text);
@@ -96,5 +96,5 @@ fn what_a_file_cannot_promise_is_refused() {
     assert_eq!(factory(root.path()).check(&upsert).unwrap_err().code, "LDB-6411");
     let outside = tempfile::tempdir().unwrap();
     let elsewhere = spec(&outside.path().join("out"), &[]);
-    assert_eq!(factory(root.path()).create(&elsewhere).err().unwrap().code, "LDB-6402");
+    assert_eq!(factory(root.path()).create(&elsewhere, SinkIdentity::default()).err().unwrap().code, "LDB-6402");
 }

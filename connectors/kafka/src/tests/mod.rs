@@ -2,8 +2,10 @@
 
 mod options;
 mod real;
+mod real_transactions;
 mod sink;
 mod source;
+mod transactions;
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};

@@ -21,12 +21,12 @@ fn address() -> String {
     std::env::var("LAMINAR_TEST_KAFKA").expect("LAMINAR_TEST_KAFKA names a broker: eval $(scripts/kafka.sh env)")
 }
 
-fn admin() -> AdminClient<DefaultClientContext> {
+pub fn admin() -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", address()).create().unwrap()
 }
 
 /// A topic that no other run has.
-fn topic(name: &str, partitions: i32) -> String {
+pub fn topic(name: &str, partitions: i32) -> String {
     let topic = fresh(name);
     let wanted = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
@@ -34,21 +34,21 @@ fn topic(name: &str, partitions: i32) -> String {
     topic
 }
 
-fn fresh(name: &str) -> String {
+pub fn fresh(name: &str) -> String {
     format!("{name}-{}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos())
 }
 
-fn options(topic: &str, more: &[(&str, &str)]) -> Options {
+pub fn options(topic: &str, more: &[(&str, &str)]) -> Options {
     let address = address();
     let own = [("bootstrap.servers", address.as_str()), ("topic", topic)];
     own.iter().chain(more).map(|(key, value)| ((*key).to_string(), (*value).to_string())).collect()
 }
 
-fn source(topic: &str, more: &[(&str, &str)]) -> KafkaSource {
+pub fn source(topic: &str, more: &[(&str, &str)]) -> KafkaSource {
     KafkaSource::create(SourceOptions::read("real", &options(topic, more)).unwrap()).unwrap()
 }
 
-fn producer(more: &[(&str, &str)]) -> BaseProducer {
+pub fn producer(more: &[(&str, &str)]) -> BaseProducer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", address());
     for (key, value) in more {
@@ -66,7 +66,7 @@ fn write(producer: &BaseProducer, topic: &str, partition: i32, values: &[&str], 
     producer.flush(PATIENCE).unwrap();
 }
 
-fn values(kept: &Kept) -> Vec<String> {
+pub fn values(kept: &Kept) -> Vec<String> {
     kept.0.iter().map(|(_, _, value)| String::from_utf8(value.clone()).unwrap()).collect()
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use laminar_connector_kit::contract;
 use laminar_core::connector::{Applier, Fault, Frame, FrameRecord, Polled, Readiness, Source, SplitKey, StartFrom};
-use laminar_core::ids::{CheckpointNumber, ShardId};
+use laminar_core::ids::ShardId;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::{PATIENCE, bell, options, read};
@@ -52,7 +52,7 @@ fn send_all(applier: &mut KafkaApplier, frames: &[Frame]) -> usize {
 }
 
 /// All values of the topic by key, in the order of their partition.
-fn written(broker: &EmbeddedBroker, count: usize) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
+pub fn written(broker: &EmbeddedBroker, count: usize) -> BTreeMap<Vec<u8>, Vec<Vec<u8>>> {
     let mut source =
         KafkaSource::create(SourceOptions::read("check", &options(broker, &[("topic", "out")])).unwrap()).unwrap();
     let mut by_key: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
@@ -174,13 +174,6 @@ fn a_delete_is_a_record_without_value() {
     let record = FrameRecord { key: Some(b"gone".to_vec()), value: None, timestamp_ms: None };
     send_all(&mut applier, &[Frame { shard: ShardId(0), sequence: 0, records: vec![record] }]);
     assert_eq!(written(&broker, 1)[&b"gone".to_vec()], [Vec::<u8>::new()]);
-}
-
-#[test]
-fn exactly_once_is_refused_with_what_to_use_instead() {
-    let error = applier(&broker(), &[]).commit(CheckpointNumber(1), &mut std::iter::empty()).unwrap_err();
-    assert_eq!(error.fault, Fault::User);
-    assert!(error.message.contains("at_least_once"), "{error}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use laminar_storage::disk::SimMachine;
 
 use super::flow::{count_nodes, insert, options, plain};
 use super::kit::*;
+use crate::data::StreamSchema;
 use crate::engine::{
     Deployment, Driver, EngineError, Insert, NewObject, OnConflict, ReadLevel, ReadObject, ReadRequest,
 };
@@ -16,11 +17,11 @@ fn open(machine: &SimMachine, reactors: u16, feeds: &Arc<Feeds>, seed: u64) -> D
     Driver::on_disk(options, registry(feeds), Arc::new(TinyCompiler), seed, machine).unwrap().0
 }
 
-fn deploy(driver: &mut Driver, add: Vec<NewObject>) {
+pub fn deploy(driver: &mut Driver, add: Vec<NewObject>) {
     driver.wait(|handle, reply| handle.deploy(Deployment { add, drop: vec![] }, reply)).unwrap();
 }
 
-fn rows_of(driver: &mut Driver, object: u64) -> Vec<Vec<i64>> {
+pub fn rows_of(driver: &mut Driver, object: u64) -> Vec<Vec<i64>> {
     let epoch = driver.wait(|handle, reply| handle.flush(reply)).unwrap();
     let request = ReadRequest {
         objects: vec![ReadObject { object: ObjectId(object), columns: None }],
@@ -32,7 +33,7 @@ fn rows_of(driver: &mut Driver, object: u64) -> Vec<Vec<i64>> {
 }
 
 /// source → filter → materialize (a multiset)
-fn kept(id: u64, source: u64) -> NewObject {
+pub fn kept(id: u64, source: u64) -> NewObject {
     pipeline(
         id,
         PipelineKind::View,
@@ -45,20 +46,25 @@ fn kept(id: u64, source: u64) -> NewObject {
 }
 
 /// source → exchange → count per key and second → materialize
-fn counted_view(id: u64, source: u64) -> NewObject {
+pub fn counted_view(id: u64, source: u64) -> NewObject {
     let mut nodes = count_nodes(source);
     let output = nodes[2].output.clone();
     nodes.push(node(4, OperatorSpec::Materialize { retention: None }, &[2], output));
     pipeline(id, PipelineKind::View, nodes)
 }
 
-/// relation → materialize
-fn copy_of(id: u64, relation: u64, of: &NewObject) -> NewObject {
-    let schema = match &of.spec {
+/// The schema of a relation's rows.
+pub fn output_of(relation: &NewObject) -> StreamSchema {
+    match &relation.spec {
         crate::graph::ObjectSpec::Pipeline(p) => p.nodes.last().unwrap().output.clone(),
         crate::graph::ObjectSpec::Table(t) => t.schema.clone(),
-        _ => unreachable!("only relations are copied"),
-    };
+        _ => unreachable!("only relations have rows"),
+    }
+}
+
+/// relation → materialize
+fn copy_of(id: u64, relation: u64, of: &NewObject) -> NewObject {
+    let schema = output_of(of);
     let columns = (0..schema.columns.fields().len()).collect();
     pipeline(
         id,
@@ -292,10 +298,7 @@ fn a_sink_loses_nothing_over_kills_and_a_target_that_is_away() {
         let mut expected: BTreeMap<(i64, i64), i64> = BTreeMap::new();
         let mut driver = open_with(&machine, 2, &feeds, &target, seed);
         let view = counted_view(2, 1);
-        let schema = match &view.spec {
-            crate::graph::ObjectSpec::Pipeline(p) => p.nodes.last().unwrap().output.clone(),
-            _ => unreachable!("a view"),
-        };
+        let schema = output_of(&view);
         deploy(&mut driver, vec![source(1, Some("test"), SECOND), view, sink(3, 2, schema)]);
         for step in 0..30 {
             for split in 0..2 {

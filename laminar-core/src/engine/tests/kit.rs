@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use crate::connector::options::{OptionSpec, Options};
 use crate::connector::{
     Applier, Budget, ConnectorError, EncodedRecord, Encoder, EncoderFactory, Frame, Ingest, Polled, Position,
-    Readiness, Registry, SinkFactory, Source, SourceFactory, SplitKey, SplitReader, StartFrom, Wake,
+    Readiness, Registry, SinkFactory, SinkIdentity, Source, SourceFactory, SplitKey, SplitReader, StartFrom, Wake,
 };
 use crate::data::{Batch, ChangeMode, StreamSchema};
 use crate::engine::{EpochChanges, NewObject, Offer, Subscriber};
@@ -271,7 +271,7 @@ impl SinkFactory for TargetFactory {
     fn check(&self, _spec: &SinkSpec) -> Result<(), ConnectorError> {
         Ok(())
     }
-    fn create(&self, _spec: &SinkSpec) -> Result<Box<dyn Applier>, ConnectorError> {
+    fn create(&self, _: &SinkSpec, _: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError> {
         Ok(Box::new(TargetApplier { target: self.0.clone(), sent: Vec::new() }))
     }
 }
@@ -299,12 +299,8 @@ impl Applier for TargetApplier {
         Ok(())
     }
 
-    fn commit(
-        &mut self,
-        _checkpoint: CheckpointNumber,
-        _frames: &mut dyn Iterator<Item = Frame>,
-    ) -> Result<(), ConnectorError> {
-        unreachable!("exactly-once is refused")
+    fn commit(&mut self, _: CheckpointNumber, _: &[Arc<Frame>]) -> Result<(), ConnectorError> {
+        unreachable!("this target has no transactions")
     }
 }
 

@@ -1,3 +1,4 @@
 mod durable;
 mod flow;
 mod kit;
+mod transactions;
