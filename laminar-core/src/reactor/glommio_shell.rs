@@ -4,15 +4,17 @@
 //! of other threads only after 100 ms; the ring's memory is 1 MiB, else many executors hit the
 //! memory-lock limit; the starter waits for a handshake, because `spawn` reports success before the
 //! ring exists; the executor yields after each turn, so that file completions are seen; a wake may be
-//! lost inside glommio, so that a [`Watch`] looks after the executor.
+//! lost inside glommio, so that a [`Watch`] looks after the executor; before its first task nothing can
+//! wake it, so an executor that does not begin is replaced by another, and sleeps on without work.
 
 use std::future::poll_fn;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use glommio::{LocalExecutorBuilder, Placement};
+use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 
 use super::Bell;
 use super::port::Unpark;
@@ -24,7 +26,11 @@ const PREEMPT_TIMER: Duration = Duration::from_millis(1);
 const IO_MEMORY_BYTES: usize = 1 << 20;
 /// How often the end of the last operations is looked for when the engine has stopped.
 const DRAIN_POLL: Duration = Duration::from_millis(1);
-const HANDSHAKE: Duration = Duration::from_secs(30);
+/// How long an executor may take to run its first task before another one is started in its stead, how
+/// often that is looked for, and how many are started.
+const BEGINNING: Duration = Duration::from_secs(2);
+const BEGINNING_LOOK: Duration = Duration::from_millis(20);
+const ATTEMPTS: usize = 10;
 
 /// Wakes the executor's main task from any thread.
 #[derive(Default)]
@@ -69,50 +75,116 @@ impl TaskWaker {
     }
 }
 
-/// Starts the executor and waits for its handshake.
+/// What an executor is to do, taken by the first that runs.
+struct Work {
+    main: Main,
+    make: Make,
+    data_dir: PathBuf,
+    ready: SyncSender<Result<(), ShellError>>,
+}
+
+impl Work {
+    async fn run(self) {
+        let disk = match RingDisk::open(&self.data_dir, self.main.bell.clone(), self.main.waker.pulse.clone()) {
+            Ok(disk) => disk,
+            Err(error) => {
+                // The starter waits for exactly this answer.
+                let _ = self.ready.send(Err(ShellError { message: error.message }));
+                return;
+            }
+        };
+        let in_ring = disk.mode();
+        let mut engine = (self.make)(Box::new(disk));
+        let _ = self.ready.send(Ok(()));
+        self.main.watched(engine.as_mut(), &in_ring).await;
+    }
+}
+
+/// One attempt to start an executor, and whether it has begun.
+struct Attempt {
+    handle: ExecutorJoinHandle<()>,
+    begun: Receiver<()>,
+}
+
+/// Starts the executor and waits until the engine is made.
 ///
 /// # Errors
 /// The kernel has no io_uring, the memory-lock limit is too low, or the core does not exist.
 pub fn start(start: Start, bell: Arc<Bell>, waker: Arc<TaskWaker>, make: Make) -> Result<StoppedReactor, ShellError> {
     let name = start.name.clone();
-    let failed =
-        |what: &str| ShellError { message: format!("cannot start reactor {} on io_uring: {what}", start.name) };
+    let failed = |what: &str| ShellError { message: format!("cannot start reactor {name} on io_uring: {what}") };
     let (ready, is_ready) = mpsc::sync_channel(1);
-    let placement = start.core.map_or(Placement::Unbound, Placement::Fixed);
-    let builder = LocalExecutorBuilder::new(placement)
+    let main = Main { clock: start.clock.clone(), bell, waker, watch: start.watch.clone() };
+    let work = Arc::new(Mutex::new(Some(Work { main, make, data_dir: start.data_dir.clone(), ready })));
+    let mut attempts: Vec<Attempt> = Vec::new();
+    let running = loop {
+        if attempts.len() == ATTEMPTS {
+            return Err(failed("it does not begin"));
+        }
+        attempts.push(attempt(&start, &work).map_err(|error| failed(&error.to_string()))?);
+        match begun(&attempts) {
+            Begun::By(index) => break attempts.swap_remove(index).handle,
+            Begun::Ended(index) => {
+                let ended = attempts.swap_remove(index).handle.join();
+                let reason = ended.err().map_or_else(|| "it ended at once".to_owned(), |error| error.to_string());
+                let hint = "raise the limit of locked memory, or set [server] backend = \"thread\"";
+                return Err(failed(&format!("{reason}; {hint}")));
+            }
+            Begun::ByNone => {}
+        }
+    };
+    // Reading a large state back may take long.
+    match is_ready.recv() {
+        Ok(Ok(())) => Ok(StoppedReactor::new(move || {
+            running.join().map_err(|e| ShellError { message: format!("reactor {name} ended: {e}") })
+        })),
+        Ok(Err(error)) => Err(error),
+        Err(_) => {
+            let reason = running.join().err().map_or_else(|| "it ended at once".to_owned(), |e| e.to_string());
+            Err(failed(&reason))
+        }
+    }
+}
+
+fn attempt(start: &Start, work: &Arc<Mutex<Option<Work>>>) -> Result<Attempt, GlommioError<()>> {
+    let (begins, begun) = mpsc::sync_channel(1);
+    let work = work.clone();
+    let handle = LocalExecutorBuilder::new(start.core.map_or(Placement::Unbound, Placement::Fixed))
         .name(&start.name)
         .preempt_timer(PREEMPT_TIMER)
         .io_memory(IO_MEMORY_BYTES)
-        .spin_before_park(Duration::ZERO);
-    let main = Main { clock: start.clock.clone(), bell, waker, watch: start.watch };
-    let data_dir = start.data_dir.clone();
-    let spawned = builder.spawn(move || async move {
-        let bell = main.bell.clone();
-        let disk = match RingDisk::open(&data_dir, bell, main.waker.pulse.clone()) {
-            Ok(disk) => disk,
-            Err(error) => {
-                // The starter waits for exactly this answer.
-                let _ = ready.send(Err(ShellError { message: error.message }));
-                return;
+        .spin_before_park(Duration::ZERO)
+        .spawn(move || async move {
+            let taken = work.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(taken) = taken {
+                let _ = begins.send(());
+                taken.run().await;
             }
-        };
-        let in_ring = disk.mode();
-        let mut engine = make(Box::new(disk));
-        let _ = ready.send(Ok(()));
-        main.watched(engine.as_mut(), &in_ring).await;
-    });
-    let handle = spawned.map_err(|e| failed(&e.to_string()))?;
-    match is_ready.recv_timeout(HANDSHAKE) {
-        Ok(Ok(())) => Ok(StoppedReactor::new(move || {
-            handle.join().map_err(|e| ShellError { message: format!("reactor {name} ended: {e}") })
-        })),
-        Ok(Err(error)) => Err(error),
-        Err(RecvTimeoutError::Timeout) => Err(failed("it did not answer in 30 s")),
-        Err(RecvTimeoutError::Disconnected) => {
-            let reason = handle.join().err().map_or_else(|| "it ended at once".to_owned(), |e| e.to_string());
-            Err(failed(&format!("{reason}; raise the limit of locked memory, or set [server] backend = \"thread\"")))
+        })?;
+    Ok(Attempt { handle, begun })
+}
+
+enum Begun {
+    By(usize),
+    /// Its thread has ended before it began.
+    Ended(usize),
+    ByNone,
+}
+
+/// Waits for a while until one of the attempts has begun.
+fn begun(attempts: &[Attempt]) -> Begun {
+    let until = Instant::now() + BEGINNING;
+    while Instant::now() < until {
+        for (index, attempt) in attempts.iter().enumerate() {
+            match attempt.begun.recv_timeout(BEGINNING_LOOK) {
+                Ok(()) => return Begun::By(index),
+                // One that came too late for the work ends as well: its rival has begun.
+                Err(RecvTimeoutError::Disconnected) if attempts.len() == 1 => return Begun::Ended(index),
+                Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {}
+            }
         }
     }
+    Begun::ByNone
 }
 
 struct Main {
