@@ -195,3 +195,15 @@ fn a_power_cut_while_segments_are_removed_leaves_no_hole() {
     }
     assert!(shorter > 10, "segments were removed: {shorter}");
 }
+
+/// The target may be faster than the disk here: what it has counts as released once it is synced.
+#[test]
+fn what_the_target_has_before_the_sync_is_released_with_the_sync() {
+    let machine = SimMachine::new(1);
+    let (mut disk, mut outbox) = open(&machine, 1, OutboxStart::new(OWNER.0, OWNER.1));
+    let position = outbox.append(epoch(1), &[b"frame"]).unwrap();
+    outbox.release_to(&mut disk, position);
+    assert_eq!(outbox.released(), OutboxPosition(0));
+    outbox.settle(&mut disk).unwrap();
+    assert_eq!(outbox.released(), position);
+}

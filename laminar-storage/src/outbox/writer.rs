@@ -64,6 +64,8 @@ pub struct Outbox {
     log: LogWriter,
     kept: Vec<KeptSegment>,
     released: u64,
+    /// What the target has, which may be more than is durable here.
+    acknowledged: u64,
     limit_bytes: u64,
     /// Files that are not needed any more, oldest first.
     gone: VecDeque<PathBuf>,
@@ -99,6 +101,7 @@ impl Outbox {
             log,
             kept,
             released,
+            acknowledged: released,
             limit_bytes: options.limit_bytes,
             gone: VecDeque::new(),
             removing: None,
@@ -158,7 +161,11 @@ impl Outbox {
                 self.remove_next(disk);
                 Ok(true)
             }
-            _ => self.log.complete(disk, completion),
+            _ => {
+                let mine = self.log.complete(disk, completion)?;
+                self.release(disk);
+                Ok(mine)
+            }
         }
     }
 
@@ -216,7 +223,16 @@ impl Outbox {
 
     /// Frees what lies before `position`: the target's marker covers it, so it is never read again.
     pub fn release_to(&mut self, disk: &mut dyn Disk, position: OutboxPosition) {
-        self.released = self.released.max(position.0.min(self.log.durable()));
+        self.acknowledged = self.acknowledged.max(position.0);
+        self.release(disk);
+    }
+
+    fn release(&mut self, disk: &mut dyn Disk) {
+        let released = self.acknowledged.min(self.log.durable());
+        if released <= self.released {
+            return;
+        }
+        self.released = released;
         while self.kept.first().is_some_and(|segment| segment.end.0 <= self.released) {
             let segment = self.kept.remove(0);
             self.gone.push_back(segment.path());
