@@ -31,7 +31,11 @@ pub(crate) fn lower(query: &mut Query, catalog: &Catalog, clauses: &mut Clauses)
                 Some(LimitClause::LimitOffset { limit: count, offset, limit_by })
             }
             None => Some(LimitClause::LimitOffset { limit: count, offset: None, limit_by: Vec::new() }),
-            both => both,
+            Some(_) => {
+                return Err(
+                    SqlError::new(Kind::Syntax, "LIMIT and FETCH FIRST say the same twice").hint("write one of them")
+                );
+            }
         };
     }
     if let Some(with) = &mut query.with {

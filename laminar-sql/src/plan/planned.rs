@@ -130,9 +130,7 @@ pub enum Planned {
     Pipelines(RecordBatch),
     /// EXPLAIN WATERMARK: the caller fills in what holds each source's watermark.
     ExplainWatermark {
-        /// The object asked about.
-        object: ObjectId,
-        /// The sources it reads, directly or not.
+        /// The sources that the object reads, directly or not.
         sources: Vec<ObjectId>,
         /// The pipelines on the way, the object first.
         pipelines: Vec<ObjectId>,

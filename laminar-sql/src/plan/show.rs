@@ -90,7 +90,7 @@ impl Context<'_> {
             Explain::Watermark(name, at) => {
                 let entry = self.catalog.require(name).map_err(|e| e.at(*at))?;
                 let (sources, pipelines) = self.upstream(entry);
-                Ok(Planned::ExplainWatermark { object: entry.id(), sources, pipelines })
+                Ok(Planned::ExplainWatermark { sources, pipelines })
             }
             Explain::Object(name, format, at) => {
                 let entry = self.catalog.require(name).map_err(|e| e.at(*at))?;
