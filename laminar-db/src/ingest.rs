@@ -10,7 +10,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use laminar_core::connector::options::Options;
 use laminar_core::connector::{Decoder, RawRecord};
 
-use crate::copy::CopyIn;
+use crate::copy::{CopyIn, csv_table, malformed};
 use crate::database::Database;
 use crate::error::DbError;
 use crate::response::Response;
@@ -37,22 +37,18 @@ impl Database {
                 copy.finish_with(rows).await
             }
             BodyFormat::Csv => {
-                let end = body.iter().position(|byte| *byte == b'\n').unwrap_or(body.len());
-                let (names, rows) = (&body[..end], body.get(end + 1..).unwrap_or_default());
-                let names = std::str::from_utf8(names)
-                    .map_err(|_| malformed(1, "it is not valid UTF-8").with_hint(HEADER_HINT))?;
-                if names.trim().is_empty() {
-                    return Err(malformed(1, "the names of the columns are missing").with_hint(HEADER_HINT));
+                let (names, records) = csv_table(body)?;
+                if names.iter().all(String::is_empty) {
+                    return Err(malformed(1, "the names of the columns are missing")
+                        .with_hint("the first line names the columns, with commas between them"));
                 }
-                let names: Vec<&str> = names.split(',').map(|name| name.trim().trim_matches('"')).collect();
-                let mut copy = self.begin_copy(target, Some(&names)).await?;
-                copy.push(rows)?;
-                copy.finish().await
+                let copy = self.begin_copy(target, Some(&names)).await?;
+                copy.finish_records(records).await
             }
         }
     }
 
-    async fn begin_copy(&self, target: &str, columns: Option<&[&str]>) -> Result<CopyIn, DbError> {
+    async fn begin_copy(&self, target: &str, columns: Option<&[String]>) -> Result<CopyIn, DbError> {
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let columns = columns.map_or_else(String::new, |columns| {
             format!(" ({})", columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", "))
@@ -75,7 +71,9 @@ impl Database {
                 continue;
             }
             let record = RawRecord { payload: line, key: None, offset: index as u64, timestamp_ms: None };
-            decoder.push(&record).map_err(|refused| malformed(index + 1, &refused.reason))?;
+            decoder.push(&record).map_err(|refused| {
+                malformed(index + 1, &refused.reason).with_hint("no row of this request was taken")
+            })?;
         }
         decoder.finish().map_err(|error| DbError::new("LDB-4072", "XX000", format!("internal: {}", error.message)))
     }
@@ -92,10 +90,4 @@ impl Database {
             .create(&names, Arc::new(Schema::new(relaxed)), &Options::new())
             .map_err(|error| DbError::new("LDB-4074", "0A000", error.message).with_hint("send text/csv"))
     }
-}
-
-const HEADER_HINT: &str = "the first line names the columns, with commas between them";
-
-fn malformed(line: usize, reason: &str) -> DbError {
-    DbError::new("LDB-4075", "22P04", format!("line {line}: {reason}")).with_hint("no row of this request was taken")
 }

@@ -6,9 +6,9 @@
 use super::{CopyFormat, CopySyntax, Header};
 use crate::error::DbError;
 
-/// One line: its number from 1, and its fields (none = NULL).
+/// One record: where it begins, and its fields (none = NULL).
 pub struct Record {
-    /// Line number.
+    /// Number of its first line, from 1.
     pub line: usize,
     /// Fields.
     pub fields: Vec<Option<String>>,
@@ -77,28 +77,29 @@ impl LineReader {
     }
 
     fn take(&mut self, line: &[u8]) -> Result<(), DbError> {
-        self.line += 1;
+        let first = self.line + 1;
+        self.line += 1 + line.iter().filter(|byte| **byte == b'\n').count();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if self.ended || (self.line == 1 && self.format.header == Header::Present) {
+        if self.ended || (first == 1 && self.format.header == Header::Present) {
             return Ok(());
         }
         if line == b"\\." {
             self.ended = true;
             return Ok(());
         }
-        let text = std::str::from_utf8(line).map_err(|_| malformed(self.line, "it is not valid UTF-8"))?;
+        let text = std::str::from_utf8(line).map_err(|_| malformed(first, "it is not valid UTF-8"))?;
         let fields = match self.format.syntax {
             CopySyntax::Text => text_fields(text, &self.format),
             CopySyntax::Csv => csv_fields(text, &self.format),
         };
-        self.records.push(Record { line: self.line, fields });
+        self.records.push(Record { line: first, fields });
         Ok(())
     }
 }
 
 /// The error of a malformed line.
 pub fn malformed(line: usize, reason: &str) -> DbError {
-    DbError::new("LDB-4011", "22P04", format!("COPY line {line}: {reason}"))
+    DbError::new("LDB-4011", "22P04", format!("line {line}: {reason}"))
 }
 
 fn text_fields(line: &str, format: &CopyFormat) -> Vec<Option<String>> {
@@ -186,6 +187,10 @@ mod tests {
     fn csv_quotes_hold_delimiters_quotes_and_line_ends() {
         let data = "1,\"a,\"\"b\"\"\nc\",\n2,\"\",x";
         let expected = vec![vec![some("1"), some("a,\"b\"\nc"), None], vec![some("2"), some(""), some("x")]];
+        let mut reader = LineReader::new(CopyFormat::csv());
+        reader.push(data.as_bytes()).unwrap();
+        let lines: Vec<usize> = reader.finish().unwrap().iter().map(|record| record.line).collect();
+        assert_eq!(lines, [1, 3], "a record is where its first line is");
         for cut in 0..data.len() {
             assert_eq!(fields(CopyFormat::csv(), &[&data[..cut], &data[cut..]]), expected, "cut at {cut}");
         }

@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 
 use crate::error::DbError;
 use lines::LineReader;
+pub(crate) use lines::{Record, malformed};
 
 /// Greatest size of one COPY before it is committed.
 const MAX_COPY_BYTES: usize = 256 << 20;
@@ -59,6 +60,18 @@ impl CopyFormat {
     }
 }
 
+/// Reads CSV whose first record names the columns.
+///
+/// # Errors
+/// An open quote, or text that is not UTF-8.
+pub(crate) fn csv_table(bytes: &[u8]) -> Result<(Vec<String>, Vec<Record>), DbError> {
+    let mut reader = LineReader::new(CopyFormat::csv());
+    reader.push(bytes)?;
+    let mut records = reader.finish()?.into_iter();
+    let names = records.next().map(|record| record.fields.into_iter().map(Option::unwrap_or_default).collect());
+    Ok((names.unwrap_or_default(), records.collect()))
+}
+
 /// Writes the rows of a finished COPY; returns how many were accepted.
 pub type CopyCommit = Box<dyn FnOnce(RecordBatch) -> BoxFuture<'static, Result<u64, DbError>> + Send>;
 
@@ -102,6 +115,14 @@ impl CopyIn {
     /// A value does not fit its column, or the write failed; nothing was written then.
     pub async fn finish(mut self) -> Result<u64, DbError> {
         let records = self.lines.finish()?;
+        self.finish_records(records).await
+    }
+
+    /// Commits records that were read by [`csv_table`].
+    ///
+    /// # Errors
+    /// As [`CopyIn::finish`].
+    pub(crate) async fn finish_records(self, records: Vec<Record>) -> Result<u64, DbError> {
         let batch = rows::to_batch(&self.columns, records)?;
         self.finish_with(batch).await
     }

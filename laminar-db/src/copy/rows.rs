@@ -31,7 +31,7 @@ pub fn to_batch(schema: &SchemaRef, records: Vec<Record>) -> Result<RecordBatch,
 
 fn column(field: &Field, index: usize, records: &[Record]) -> Result<ArrayRef, DbError> {
     if let Some(record) = records.iter().find(|r| !field.is_nullable() && r.fields[index].is_none()) {
-        let message = format!("COPY line {}: NULL in column \"{}\", which is NOT NULL", record.line, field.name());
+        let message = format!("line {}: NULL in column \"{}\", which is NOT NULL", record.line, field.name());
         return Err(DbError::new("LDB-4013", "23502", message));
     }
     let text: ArrayRef = Arc::new(records.iter().map(|r| r.fields[index].as_deref()).collect::<StringArray>());
@@ -53,11 +53,8 @@ fn bad_value(field: &Field, index: usize, records: &[Record]) -> DbError {
         (!fits).then_some((record.line, value))
     });
     let (line, value) = bad.unwrap_or((0, ""));
-    let message = format!(
-        "COPY line {line}: invalid value \"{value}\" for column \"{}\" of type {}",
-        field.name(),
-        field.data_type()
-    );
+    let message =
+        format!("line {line}: invalid value \"{value}\" for column \"{}\" of type {}", field.name(), field.data_type());
     DbError::new("LDB-4014", "22P02", message)
 }
 

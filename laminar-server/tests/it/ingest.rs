@@ -22,6 +22,9 @@ async fn rows_posted_over_http_are_taken_whole_and_survive_a_kill() {
     let rows = "{\"id\": 1, \"x\": \"a\", \"y\": 1.5}\n\n{\"id\": 2, \"x\": \"b\", \"more\": [1]}\n";
     assert_eq!(post(&server, JSON, "t", rows), (200, "{\"rows\":2}".to_owned()));
     assert_eq!(post(&server, "text/csv; charset=utf-8", "t", "x,id\r\n\"c,\",3\r\n"), (200, "{\"rows\":1}".to_owned()));
+    let quoted = "\"x\",\"id\",\"y\"\n\"l\n2\",6,\nz,7,\"many\"\n";
+    let (status, text) = post(&server, "text/csv", "t", quoted);
+    assert!(status == 400 && text.contains("line 4: invalid value \\\"many"), "{status} {text}");
     assert_eq!(post(&server, JSON, "s", "{\"id\": 1}"), (200, "{\"rows\":1}".to_owned()));
 
     let refused = [
@@ -30,6 +33,7 @@ async fn rows_posted_over_http_are_taken_whole_and_survive_a_kill() {
         (JSON, "t", "{\"id\": 4, \"x\": \"d\"}\n{\"id\": 1, \"x\": \"d\"}", 409, "uplicate"),
         (JSON, "t", "{\"id\": 4, \"x\": \"long\"}", 400, "too long"),
         ("text/csv", "t", "id,nope\n4,d\n", 400, "nope"),
+        ("text/csv", "t", "\"a,b\",x\n4,d\n", 400, "a,b"),
         ("text/csv", "t", "", 400, "the first line names the columns"),
         ("text/plain", "t", "4,d", 415, "application/x-ndjson"),
         (JSON, "v", "{\"n\": 4}", 400, "rows cannot be inserted"),
