@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use laminar_core::connector::Registry;
-use laminar_core::engine::{self, EngineHandle, EngineOptions};
+use laminar_core::engine::{self, EngineError, EngineHandle, EngineOptions};
 use laminar_core::ids::{CheckpointNumber, Epoch, ObjectId};
 use laminar_core::reactor;
 use laminar_sql::catalog::{Catalog, CatalogRecord};
 use laminar_sql::expression::DataFusionCompiler;
 use laminar_sql::plan::Planner;
 use serde::Serialize;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use crate::ask::ask;
 use crate::error::{DbError, Notice};
@@ -41,6 +41,7 @@ pub(crate) struct Inner {
     pub planning: Semaphore,
     /// The newest epoch that holds an acknowledged write of any session.
     last_write: AtomicU64,
+    failure: watch::Receiver<Option<EngineError>>,
     catalog: RwLock<Catalog>,
 }
 
@@ -58,7 +59,9 @@ impl Database {
     /// Another process has it, it does not verify, or the reactors cannot start.
     pub async fn open(options: DatabaseOptions, registry: Registry) -> Result<Self, DbError> {
         let planner = Planner::new(Arc::new(registry.clone()));
-        let engine_options = engine_options(&options);
+        let (fails, failure) = watch::channel(None);
+        let on_fatal = Arc::new(move |error: &EngineError| drop(fails.send_replace(Some(error.clone()))));
+        let engine_options = EngineOptions { on_fatal: Some(on_fatal), ..engine_options(&options) };
         let started = tokio::task::spawn_blocking(move || {
             engine::start(engine_options, registry, Arc::new(DataFusionCompiler::default()))
         });
@@ -71,6 +74,7 @@ impl Database {
             deploying: Mutex::new(()),
             planning: Semaphore::new(PLANNING_AT_ONCE),
             last_write: AtomicU64::new(0),
+            failure,
             catalog: RwLock::new(catalog),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -135,6 +139,18 @@ impl Database {
     pub async fn resume(&self, name: &str) -> Result<(), DbError> {
         let id = self.inner.catalog().require(name)?.id();
         self.inner.resume(id).await
+    }
+
+    /// Waits until durable storage has failed, and tells how: from then on nothing is taken any more, and
+    /// only a new start can know what the disk holds.
+    pub async fn failed(&self) -> DbError {
+        let mut failure = self.inner.failure.clone();
+        let seen = failure.wait_for(Option::is_some).await.ok().and_then(|error| error.clone());
+        match seen {
+            Some(error) => error.into(),
+            // The engine has ended in order and cannot fail any more.
+            None => std::future::pending().await,
+        }
     }
 
     /// Takes a last checkpoint and stops everything.

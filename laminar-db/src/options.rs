@@ -20,8 +20,6 @@ pub struct DatabaseOptions {
     pub checkpoint_interval: Duration,
     /// Bytes of state that one query may hold in all shards together.
     pub memory_limit: u64,
-    /// Greatest size of one value of state, in bytes.
-    pub max_value: usize,
     /// Time after which an ad-hoc statement is cancelled; none = never.
     pub statement_timeout: Option<Duration>,
 }
@@ -46,7 +44,6 @@ impl DatabaseOptions {
             epoch_interval: Duration::from_millis(20),
             checkpoint_interval: Duration::from_secs(1),
             memory_limit: 4 << 30,
-            max_value: 16 << 20,
             statement_timeout: None,
         }
     }

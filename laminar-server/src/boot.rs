@@ -70,10 +70,21 @@ async fn run(path: &Path, loaded: Loaded, ready_file: Option<&Path>) -> Result<(
         opened = opening => opened?,
         () = signals.next() => return shutdown::stop(&gate, &connections, signals, server.shutdown_timeout).await,
     };
-    gate.enter(Phase::Ready(database));
+    gate.enter(Phase::Ready(database.clone()));
     announce(&gate, addresses, ready_file)?;
 
-    signals.next().await;
+    tokio::select! {
+        () = signals.next() => {}
+        error = database.failed() => {
+            let message = format!(
+                "{}; the server ends, because what a disk holds after a failure is known only to a new start; \
+                 what was acknowledged is durable: mend the volume of the data directory and start again",
+                describe(&error)
+            );
+            tracing::error!("{message}");
+            return Err(Exit::new(Reason::Failed, message));
+        }
+    }
     tracing::info!("stopping: last checkpoint, then exit; a second signal stops at once");
     shutdown::stop(&gate, &connections, signals, server.shutdown_timeout).await?;
     tracing::info!("stopped");

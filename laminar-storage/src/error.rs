@@ -1,10 +1,9 @@
 //! What can go wrong in storage, with stable codes.
 //!
 //! Invariant: every variant has a code that never changes its meaning, says whether trying again
-//! can help, and names the place (file and offset, sink and shard) where it has one.
+//! can help, and names the place (file and offset) where it has one.
 
 use crate::disk::{DiskError, DiskErrorKind};
-use crate::ids::{ObjectId, ShardId};
 
 /// Result of a storage call.
 pub type Result<T> = std::result::Result<T, StorageError>;
@@ -74,20 +73,6 @@ pub enum StorageError {
         pending: usize,
         /// Configured limit.
         limit: usize,
-    },
-    /// A sink's outbox reached its limit because its target does not take the rows.
-    #[error(
-        "LDB-1007: outbox of sink {sink}, shard {shard} holds {held} bytes, the limit is {limit}; the target must catch up, or raise the sink's outbox limit"
-    )]
-    OutboxFull {
-        /// The sink.
-        sink: ObjectId,
-        /// The shard.
-        shard: ShardId,
-        /// Bytes held.
-        held: u64,
-        /// Configured limit.
-        limit: u64,
     },
     /// A log refuses work because an earlier write or sync of it failed.
     #[error("LDB-1008: {file} stopped after a failed write or sync ({cause}); the process must end and recover")]
@@ -165,7 +150,6 @@ impl StorageError {
             Self::Rot { .. } => "LDB-1004",
             Self::RecordTooLarge { .. } => "LDB-1005",
             Self::LogBusy { .. } => "LDB-1006",
-            Self::OutboxFull { .. } => "LDB-1007",
             Self::LogFailed { .. } => "LDB-1008",
             Self::Foreign { .. } => "LDB-1009",
             Self::Missing { .. } => "LDB-1010",
@@ -180,7 +164,7 @@ impl StorageError {
     /// Whether trying again can help.
     pub const fn retry(&self) -> Retry {
         match self {
-            Self::NoSpace { .. } | Self::LogBusy { .. } | Self::OutboxFull { .. } => Retry::Backoff,
+            Self::NoSpace { .. } | Self::LogBusy { .. } => Retry::Backoff,
             Self::Disk { .. } | Self::LogFailed { .. } => Retry::AfterRestart,
             Self::DirectoryInUse { .. }
             | Self::Rot { .. }

@@ -4,7 +4,6 @@
 //! are served; its place is the position of every split at the barrier that parted it, and what it reads
 //! later begins exactly there; all other readers of the same splits go on.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::catalog::SourceGroup;
@@ -82,7 +81,9 @@ impl Control {
         let Some(entry) = self.catalog.entries.get(&object) else { return plan };
         plan.fragments.clone_from(&entry.fragments);
         for from in entry.groups.clone() {
-            let Some(spec) = self.catalog.groups.get(&from).map(|group| group.spec.clone()) else { continue };
+            let Some(group) = self.catalog.groups.get(&from) else { continue };
+            // Splits that are not open yet stand where they were to be opened.
+            let (spec, positions) = (group.spec.clone(), group.positions.clone());
             let to = self.catalog.group();
             let held = SourceGroup {
                 spec,
@@ -92,7 +93,7 @@ impl Control {
                 over: false,
                 started: true,
                 held: true,
-                positions: BTreeMap::new(),
+                positions,
             };
             self.catalog.groups.insert(to, held);
             plan.moves.push((from, to));

@@ -44,7 +44,8 @@ impl Engine {
             self.pushes.push(made);
         }
         for sink in &plan.sinks {
-            let mut stage = Stage::new(sink, &self.slots, &self.registry, self.limits.outbox_bytes)?;
+            let largest = self.store.as_ref().map_or(usize::MAX, |store| store.outboxes.largest_frame());
+            let mut stage = Stage::new(sink, &self.slots, &self.registry, (self.limits.outbox_bytes, largest))?;
             if let Some(store) = self.store.as_mut() {
                 for (slot, shard) in self.slots.iter().enumerate() {
                     stage.resend(slot, store.outboxes.resume(sink.spec.id, *shard)?);

@@ -52,8 +52,11 @@ impl Engine {
                 busy
             }
             Err(error) => {
-                // W4: nothing is accepted after a failed write or sync.
-                self.store = None;
+                // W4: nothing is accepted after a failed write or sync, and what waits for the log never is durable.
+                store.fail();
+                for pushed in std::mem::take(&mut self.pushed) {
+                    pushed.answer.refuse(&error);
+                }
                 self.tell(Event::Fatal(error));
                 self.stop();
                 false

@@ -12,9 +12,19 @@ const KEY: u8 = 1;
 const VALUE: u8 = 2;
 const TIMESTAMP: u8 = 4;
 
+/// Bytes before the first record.
+pub const HEAD_BYTES: usize = 12;
+
+/// Bytes of one record.
+pub fn size(record: &FrameRecord) -> usize {
+    let part = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, |bytes| 4 + bytes.len());
+    1 + part(&record.key) + part(&record.value) + record.timestamp_ms.map_or(0, |_| 8)
+}
+
 /// Writes records.
 pub fn encode(checkpoint: CheckpointNumber, records: &[FrameRecord]) -> Vec<u8> {
-    let mut bytes = checkpoint.0.to_le_bytes().to_vec();
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + records.iter().map(size).sum::<usize>());
+    bytes.extend_from_slice(&checkpoint.0.to_le_bytes());
     bytes.extend_from_slice(&(records.len() as u32).to_le_bytes());
     for record in records {
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
@@ -79,6 +89,7 @@ mod tests {
             FrameRecord { key: Some(Vec::new()), value: None, timestamp_ms: None },
         ];
         let bytes = encode(CheckpointNumber(7), &records);
+        assert_eq!(bytes.len(), HEAD_BYTES + records.iter().map(size).sum::<usize>());
         assert_eq!(decode(&bytes), Some((CheckpointNumber(7), records)));
         for cut in 0..bytes.len() {
             assert_eq!(decode(&bytes[..cut]), None, "cut at {cut}");

@@ -14,9 +14,9 @@ use crate::operator::Barrier;
 use laminar_storage::StorageError;
 use laminar_storage::disk::{Completion, Disk};
 use laminar_storage::ids::OutboxPosition;
-use laminar_storage::log::DirectoryId;
+use laminar_storage::log::{DirectoryId, LogOptions};
 use laminar_storage::manifest::OutboxMark;
-use laminar_storage::outbox::{Outbox, OutboxOptions, OutboxStart};
+use laminar_storage::outbox::{Outbox, OutboxStart, largest_frame};
 
 /// An outbox found at start, with the frames in it.
 pub struct FoundOutbox {
@@ -45,20 +45,20 @@ struct Kept {
 pub struct Outboxes {
     directory: DirectoryId,
     incarnation: Incarnation,
-    options: OutboxOptions,
+    options: LogOptions,
     kept: Vec<Kept>,
     found: Vec<FoundOutbox>,
 }
 
 impl Outboxes {
     /// The outboxes of a reactor; `found` are those of its shards.
-    pub fn new(
-        directory: DirectoryId,
-        incarnation: Incarnation,
-        options: OutboxOptions,
-        found: Vec<FoundOutbox>,
-    ) -> Self {
+    pub fn new(directory: DirectoryId, incarnation: Incarnation, options: LogOptions, found: Vec<FoundOutbox>) -> Self {
         Self { directory, incarnation, options, kept: Vec::new(), found }
+    }
+
+    /// Bytes of the largest frame that fits in one.
+    pub fn largest_frame(&self) -> usize {
+        largest_frame(&self.options)
     }
 
     /// Frames of a sink and shard that must be sent again; opens its outbox.

@@ -47,6 +47,16 @@ pub enum Answer {
     Replay(Reply<()>),
 }
 
+impl Answer {
+    /// The rows cannot become durable.
+    pub fn refuse(self, error: &EngineError) {
+        match self {
+            Self::Client(reply, _) => reply.send(Err(error.clone())),
+            Self::Replay(reply) => reply.send(Err(error.clone())),
+        }
+    }
+}
+
 /// A table or push source on its way into the chains.
 pub struct Push {
     plan: PushPlan,

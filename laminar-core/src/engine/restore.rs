@@ -21,7 +21,7 @@ use laminar_storage::ids::OutboxPosition;
 use laminar_storage::lock::DirectoryLock;
 use laminar_storage::log::{DirectoryId, LogOptions};
 use laminar_storage::manifest::{Checkpoint, IslandState, Publisher, PublisherOptions};
-use laminar_storage::outbox::{OutboxOptions, OutboxReader, OutboxStart};
+use laminar_storage::outbox::{OUTBOX_LOG, OutboxReader, OutboxStart};
 use laminar_storage::page_file::{PageFile, PageFileMark};
 use laminar_storage::recovery::{Recovered, RecoveryOptions, WalReplay, recover};
 use laminar_storage::wal::{Wal, WalLog};
@@ -241,8 +241,7 @@ impl ReactorPlan {
             pages.push(page);
             arenas.extend(state.into_iter().map(|arena| (slot, arena)));
         }
-        let defaults = OutboxOptions::default();
-        let options = OutboxOptions { log: defaults.log.on_volume(self.volume_bytes), ..defaults };
+        let options = OUTBOX_LOG.on_volume(self.volume_bytes);
         let outboxes = Outboxes::new(self.directory, self.incarnation, options, found);
         Ok((Store::new(self.reactor, disk, wal, pages, outboxes), arenas))
     }

@@ -241,15 +241,17 @@ impl Engine {
             }
         }
         self.links[fragment.id.index()] = links;
-        let mut asks = false;
+        let mut events = Vec::new();
         let epoch = self.last_barrier.max(fragment.passed.map_or(Epoch::default(), |barrier| barrier.epoch));
         for stage in self.stages.iter_mut().filter(|stage| stage.fragment() == fragment.id) {
-            stage.rows(slot, &batch, epoch)?;
-            asks |= stage.asks_for_checkpoint();
+            if let Err(error) = stage.rows(slot, &batch, epoch) {
+                events.push(Event::Failed { pipeline: stage.sink(), error });
+            }
+            if stage.asks_for_checkpoint() {
+                events.push(Event::WantsCheckpoint);
+            }
         }
-        if asks {
-            self.tell(Event::WantsCheckpoint);
-        }
+        events.into_iter().for_each(|event| self.tell(event));
         for subscription in self.subscriptions.iter_mut().filter(|s| s.fragment == fragment.id) {
             subscription.rows(&batch);
         }

@@ -1,7 +1,8 @@
 //! The stage of a sink in one reactor: rows become encoded frames on their way to the applier.
 //!
 //! Invariants: frames of a shard are numbered from 0 and acknowledged as a prefix; what is not
-//! acknowledged is kept; at its limit the stage is full and its pipeline waits, it never drops. With
+//! acknowledged is kept; at its limit the stage is full and its pipeline waits, it never drops; every
+//! frame fits in the outbox; a row that cannot be sent ends the sink, and no row after it is staged. With
 //! exactly-once delivery a published checkpoint seals the frames before its barrier, and only those
 //! count against the limit: what is younger cannot leave before the next barrier passes.
 
@@ -9,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::EngineError;
+use super::frame_bytes;
 use super::outboxes::FoundFrame;
 use super::plan::SinkPlan;
 use super::sink_queue::{FrameQueue, Staged};
@@ -20,6 +22,9 @@ use crate::operator::{Barrier, OperatorError};
 
 /// With exactly-once delivery, one part in so many of the limit asks for a checkpoint.
 const ASK_SHARE: u64 = 8;
+
+/// Bytes of records at which a frame ends.
+const FRAME_BYTES: usize = 256 << 10;
 
 /// Frames of one shard that are not acknowledged.
 struct Kept {
@@ -47,16 +52,25 @@ pub struct Stage {
     /// Bytes before the newest checkpoint's barrier.
     ready: u64,
     limit: u64,
+    /// Bytes of the largest frame that fits in the outbox.
+    largest: usize,
     exact: bool,
     asked: bool,
+    /// A row could not be sent.
+    broken: bool,
 }
 
 impl Stage {
-    /// A stage that has not joined yet.
+    /// A stage that has not joined yet: full at `limit` bytes, with frames of at most `largest` bytes.
     ///
     /// # Errors
     /// The format is unknown or refuses the columns.
-    pub fn new(plan: &SinkPlan, slots: &[ShardId], registry: &Registry, limit: u64) -> Result<Self, EngineError> {
+    pub fn new(
+        plan: &SinkPlan,
+        slots: &[ShardId],
+        registry: &Registry,
+        (limit, largest): (u64, usize),
+    ) -> Result<Self, EngineError> {
         let spec = &plan.spec;
         let refused = |reason: String| EngineError::Refused { name: spec.name.clone(), reason };
         let encoder = match &spec.format {
@@ -87,8 +101,10 @@ impl Stage {
             bytes: 0,
             ready: 0,
             limit,
+            largest,
             exact: spec.delivery == Delivery::ExactlyOnce,
             asked: false,
+            broken: false,
             plan: plan.clone(),
         })
     }
@@ -165,18 +181,34 @@ impl Stage {
         Ok(())
     }
 
-    /// Encodes rows of a local shard into one frame and hands it to the applier.
+    /// Encodes rows of a local shard into frames and hands them to the applier; after an error it takes
+    /// no rows any more.
     ///
     /// # Errors
-    /// A value that the format cannot hold.
+    /// A value that the format cannot hold, or a row that is larger than a frame may be.
     pub fn rows(&mut self, slot: usize, batch: &Batch, epoch: Epoch) -> Result<(), EngineError> {
-        if !self.joined {
+        if !self.joined || self.broken {
             return Ok(());
         }
         if let Some(held) = &mut self.held {
             held.push((slot, batch.clone(), epoch));
             return Ok(());
         }
+        match self.encode(batch, epoch) {
+            Ok(frames) => {
+                self.rows += batch.len() as u64;
+                frames.into_iter().for_each(|records| self.hand_over(slot, records));
+                Ok(())
+            }
+            Err(error) => {
+                self.broken = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// The records of a batch, cut into frames.
+    fn encode(&mut self, batch: &Batch, epoch: Epoch) -> Result<Vec<Vec<FrameRecord>>, EngineError> {
         let times = match self.time {
             None => None,
             Some(column) => Some(EventTimes::read(batch.rows.column(column).as_ref()).map_err(OperatorError::from)?),
@@ -193,13 +225,29 @@ impl Stage {
         } else {
             records.resize(batch.len(), FrameRecord { key: None, value: None, timestamp_ms: None });
         }
-        self.rows += batch.len() as u64;
-        if records.is_empty() {
-            return Ok(());
+        self.frames(records)
+    }
+
+    fn frames(&self, records: Vec<FrameRecord>) -> Result<Vec<Vec<FrameRecord>>, EngineError> {
+        let largest = self.largest - frame_bytes::HEAD_BYTES;
+        let mut frames: Vec<Vec<FrameRecord>> = Vec::new();
+        let mut left = 0;
+        for record in records {
+            let bytes = frame_bytes::size(&record);
+            if bytes > largest {
+                let hint = "filter such rows out, or cut the value that is so long";
+                return Err(EngineError::Limit { what: "the bytes of a row for a sink", limit: largest as u64, hint });
+            }
+            match frames.last_mut() {
+                Some(frame) if bytes <= left => frame.push(record),
+                _ => {
+                    frames.push(vec![record]);
+                    left = FRAME_BYTES.min(largest).max(bytes);
+                }
+            }
+            left -= bytes;
         }
-        let bytes = records.iter().map(size).sum();
-        self.hand_over(slot, records, bytes);
-        Ok(())
+        Ok(frames)
     }
 
     /// Sends frames of a former life again, before any other: each belongs to a published checkpoint.
@@ -210,8 +258,7 @@ impl Stage {
                 self.seal(slot, tag);
             }
             tag = checkpoint;
-            let bytes = records.iter().map(size).sum();
-            self.hand_over(slot, records, bytes);
+            self.hand_over(slot, records);
             self.kept[slot].cut = self.kept[slot].next;
         }
         self.ready = self.bytes;
@@ -235,7 +282,8 @@ impl Stage {
         }
     }
 
-    fn hand_over(&mut self, slot: usize, records: Vec<FrameRecord>, bytes: u64) {
+    fn hand_over(&mut self, slot: usize, records: Vec<FrameRecord>) {
+        let bytes = records.iter().map(frame_bytes::size).sum::<usize>() as u64;
         let kept = &mut self.kept[slot];
         let frame = Arc::new(Frame { shard: kept.shard, sequence: kept.next, records });
         kept.next += 1;
@@ -260,10 +308,4 @@ impl Stage {
             self.ready = self.ready.saturating_sub(bytes);
         }
     }
-}
-
-/// Bytes that a record takes in memory, about.
-fn size(record: &FrameRecord) -> u64 {
-    let len = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
-    (len(&record.key) + len(&record.value) + 32) as u64
 }

@@ -55,19 +55,35 @@ pub struct Store {
     resume: u64,
     /// When space for the logs is asked for again after the volume was full.
     space_retry: u64,
+    failed: bool,
 }
 
 impl Store {
     /// The store of a reactor; `pages` in the order of its shards.
     pub fn new(reactor: ReactorId, disk: ReactorDisk, wal: Wal, pages: Vec<PageFile>, outboxes: Outboxes) -> Self {
-        Self { reactor, disk, wal, pages, outboxes, arrived: Vec::new(), job: None, resume: 0, space_retry: 0 }
+        Self {
+            reactor,
+            disk,
+            wal,
+            pages,
+            outboxes,
+            arrived: Vec::new(),
+            job: None,
+            resume: 0,
+            space_retry: 0,
+            failed: false,
+        }
     }
 
     /// Appends pushed rows; returns their position.
     ///
     /// # Errors
-    /// The record is too large, too much waits for the disk, or the volume is full: nothing was written.
+    /// The record is too large, too much waits for the disk, or the volume is full: nothing was written;
+    /// the store has failed.
     pub fn append(&mut self, shard: ShardId, record: &[u8]) -> Result<u64, EngineError> {
+        if self.failed {
+            return Err(EngineError::Stopped);
+        }
         if self.wal.lacks_space_for(record.len()) {
             return Err(EngineError::NoSpace);
         }
@@ -77,6 +93,11 @@ impl Store {
     /// Everything up to here survives a power cut.
     pub fn durable(&self) -> u64 {
         self.wal.durable().0
+    }
+
+    /// Takes nothing any more; what is durable stays known.
+    pub fn fail(&mut self) {
+        self.failed = true;
     }
 
     /// Begins to write the images that were frozen at a barrier.
@@ -105,6 +126,9 @@ impl Store {
         stages: &[Stage],
         now: u64,
     ) -> Result<(bool, Option<(Barrier, StoredPart)>), EngineError> {
+        if self.failed {
+            return Ok((false, None));
+        }
         let mut busy = self.take_completions(now)?;
         if self.lacks_space() && now >= self.space_retry {
             self.wal.ask_for_space();
@@ -219,12 +243,13 @@ impl Store {
         images.into_iter().chain(logs).min()
     }
 
-    /// Ends the log so that later damage of its last records is found. Blocks; for shutdown.
+    /// Ends the log so that later damage of its last records is found, unless the store has failed. Blocks; for
+    /// shutdown.
     ///
     /// # Errors
     /// The disk's.
     pub fn close(mut self) -> Result<(), EngineError> {
-        Ok(self.wal.close(self.disk.as_mut())?)
+        if self.failed { Ok(()) } else { Ok(self.wal.close(self.disk.as_mut())?) }
     }
 }
 

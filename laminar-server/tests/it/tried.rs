@@ -163,6 +163,18 @@ impl SmallDisk {
         mounted.then_some(Self { directory })
     }
 
+    /// From now on every write fails, as after an error of the device.
+    fn fail(&self) {
+        assert!(Command::new("mount").args(["-o", "remount,abort"]).arg(self.path()).status().unwrap().success());
+    }
+
+    /// As after the disk was mended.
+    fn mount_again(&self) {
+        let (image, mount) = (self.directory.path().join("image"), self.path());
+        assert!(Command::new("umount").arg("-l").arg(&mount).status().unwrap().success());
+        assert!(Command::new("mount").args(["-o", "loop"]).args([image, mount]).status().unwrap().success());
+    }
+
     fn path(&self) -> std::path::PathBuf {
         self.directory.path().join("disk")
     }
@@ -186,6 +198,75 @@ fn fill(path: &Path) {
     for block in [vec![0_u8; 1 << 16], vec![0_u8; 1 << 10]] {
         while file.write_all(&block).is_ok() {}
     }
+}
+
+#[tokio::test]
+async fn disk_that_fails_ends_the_server_with_the_reason_and_a_start_has_what_was_acknowledged() {
+    let Some(disk) = SmallDisk::new() else {
+        println!("skipped: a loop device needs root and the right to mount");
+        return;
+    };
+    let mut server = Server::in_data_dir(&disk.path().join("data"), "");
+    let client = server.connect().await;
+    client.batch_execute("CREATE TABLE t (id BIGINT PRIMARY KEY)").await.unwrap();
+    let mut acknowledged = 0;
+    let refused = loop {
+        if acknowledged == 50 {
+            disk.fail();
+        }
+        match client.batch_execute(&format!("INSERT INTO t VALUES ({acknowledged})")).await {
+            Ok(()) => acknowledged += 1,
+            Err(error) => break error,
+        }
+        assert!(acknowledged < 10_000, "the disk does not fail");
+    };
+    let (status, log) = (server.wait(), server.log());
+    assert_eq!(status.code(), Some(1), "{refused:?} {log}");
+    for words in ["the server ends", "mend the volume of the data directory and start again"] {
+        assert!(log.contains(words), "{words} not in {log}");
+    }
+    disk.mount_again();
+    server.resume();
+    let client = server.connect().await;
+    let rows: usize = answer(&client, "SELECT count(*) FROM t").await.parse().unwrap();
+    assert!(rows == acknowledged || rows == acknowledged + 1, "{rows} rows, {acknowledged} acknowledged");
+}
+
+/// A row that no frame of the outbox can hold.
+#[tokio::test]
+async fn row_too_large_for_a_sink_stops_the_sink_with_the_reason_and_nothing_else() {
+    let mut server = Server::with("[files]\nroots = [\"files\"]\n");
+    std::fs::create_dir(server.directory().join("files")).unwrap();
+    let client = server.connect().await;
+    client
+        .batch_execute(
+            "CREATE SOURCE s (x VARCHAR); CREATE STREAM texts AS SELECT x FROM s;
+             CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n, max(length(x)) AS longest FROM s;
+             CREATE SINK out FROM texts WITH (connector = 'file', path = 'files/out', format = 'json')",
+        )
+        .await
+        .unwrap();
+    client.batch_execute(&format!("INSERT INTO s VALUES ('{}')", "x".repeat(5 << 20))).await.unwrap();
+    client.batch_execute("INSERT INTO s VALUES ('y')").await.unwrap();
+    let failed = |server: &Server| {
+        let began = Instant::now();
+        loop {
+            let (_, sinks) = server.http("GET", "/api/v1/sinks", None);
+            if sinks.contains("LDB-3013: the bytes of a row for a sink reached its limit of") {
+                return;
+            }
+            assert!(began.elapsed() < Duration::from_secs(40), "{sinks}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    failed(&server);
+    assert_eq!(answer(&client, "SELECT * FROM v").await, "2 5242880");
+    server.crash();
+    server.resume();
+    let client = server.connect().await;
+    failed(&server);
+    client.batch_execute("INSERT INTO s VALUES ('z')").await.unwrap();
+    assert_eq!(answer(&client, "SELECT n FROM v").await, "3");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::manifest::{
     CatalogChange, CatalogEntry, Checkpoint, CheckpointDraft, IslandState, ObjectKind, OutboxMark, Publisher,
     PublisherOptions, WalMark,
 };
-use crate::outbox::{Outbox, OutboxOptions, OutboxReader, OutboxStart};
+use crate::outbox::{Outbox, OutboxReader, OutboxStart};
 use crate::page_file::PageFileMark;
 use crate::recovery::{Recovered, RecoveryOptions, recover};
 use crate::wal::{self, Wal, WalLog};
@@ -93,8 +93,7 @@ impl Engine {
             let shard = ShardId(shard as u16);
             let found = starts.iter().find(|start| start.shard == shard).cloned();
             let start = found.unwrap_or_else(|| OutboxStart::new(SINK, shard));
-            let options = OutboxOptions { log: SMALL, limit_bytes: 1 << 20 };
-            outboxes.push(Outbox::create(directory, incarnation, start, options)?);
+            outboxes.push(Outbox::create(directory, incarnation, start, SMALL)?);
         }
         let mut engine = Self {
             reactor_disk,

@@ -316,7 +316,7 @@ impl LogWriter {
             let Some(segment) = self.segments.pop_front() else { return };
             let OpenSegment { file, path, .. } = segment.open;
             self.unsynced.retain(|unsynced| *unsynced != file);
-            if self.released.is_none() && self.policy == SyncPolicy::EveryGroup {
+            if self.released.is_none() {
                 self.released = Some(Released { file, path });
             } else {
                 self.removals.push(disk.submit(DiskOp::Remove { path }));

@@ -9,7 +9,7 @@ mod writer;
 
 pub use cut::{KeptSegment, OutboxFiles, cut, list, remove};
 pub use reader::{OutboxFrame, OutboxReader};
-pub use writer::{Outbox, OutboxOptions, OutboxStart};
+pub use writer::{OUTBOX_LOG, Outbox, OutboxStart, largest_frame};
 
 #[cfg(test)]
 mod tests;

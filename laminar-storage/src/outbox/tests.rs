@@ -6,10 +6,8 @@ use crate::wal::Wal;
 
 const DIRECTORY: DirectoryId = DirectoryId(0xD1);
 const OWNER: (ObjectId, ShardId) = (ObjectId(9), ShardId(2));
-const SMALL: OutboxOptions = OutboxOptions {
-    log: LogOptions { segment_bytes: 8192, max_record_bytes: 2048, max_group_bytes: 2048, max_pending_bytes: 1 << 20 },
-    limit_bytes: 1 << 20,
-};
+const SMALL: LogOptions =
+    LogOptions { segment_bytes: 8192, max_record_bytes: 2048, max_group_bytes: 2048, max_pending_bytes: 1 << 20 };
 
 fn epoch(number: u32) -> Epoch {
     Epoch { incarnation: Incarnation(1), number }
@@ -135,27 +133,30 @@ fn a_missing_or_damaged_frame_below_the_manifest_is_refused() {
 }
 
 #[test]
-fn the_limit_gives_a_full_signal_until_the_marker_moves() {
+fn the_largest_frame_comes_back_and_a_larger_one_is_refused() {
     let machine = SimMachine::new(1);
-    let limit_bytes = 20_000;
-    let mut disk = machine.disk();
-    Wal::prepare_directories(&mut disk).unwrap();
-    let options = OutboxOptions { limit_bytes, ..SMALL };
-    let start = OutboxStart::new(OWNER.0, OWNER.1);
-    let mut outbox = Outbox::create(DIRECTORY, Incarnation(1), start, options).unwrap();
-    let error = loop {
-        match outbox.append(epoch(1), &[&[1; 1000]]) {
-            Ok(_) => outbox.settle(&mut disk).unwrap(),
-            Err(error) => break error,
-        };
-    };
-    assert_eq!(error.code(), "LDB-1007");
-    assert!(outbox.is_full());
+    let (mut disk, mut outbox) = open(&machine, 1, OutboxStart::new(OWNER.0, OWNER.1));
+    let largest = vec![7; largest_frame(&SMALL)];
+    outbox.append(epoch(1), &[&largest]).unwrap();
+    let error = outbox.append(epoch(1), &[&largest, b"x"]).unwrap_err();
+    assert!(matches!(error, crate::StorageError::RecordTooLarge { bytes: 2049, limit: 2048 }), "{error}");
+    outbox.append(epoch(1), &[b"x"]).unwrap();
+    let end = outbox.settle(&mut disk).unwrap();
+    assert_eq!(payloads(&mut disk, OutboxPosition(0), end).unwrap(), [largest, b"x".to_vec()]);
+}
+
+#[test]
+fn files_go_when_the_marker_has_moved() {
+    let machine = SimMachine::new(1);
+    let (mut disk, mut outbox) = open(&machine, 1, OutboxStart::new(OWNER.0, OWNER.1));
+    for _ in 0..20 {
+        outbox.append(epoch(1), &[&[1; 1000]]).unwrap();
+        outbox.settle(&mut disk).unwrap();
+    }
     let files = machine.files().len();
     let end = outbox.position();
     outbox.release_to(&mut disk, end);
     outbox.settle(&mut disk).unwrap();
-    assert!(!outbox.is_full());
     assert!(machine.files().len() < files);
     outbox.append(epoch(2), &[b"x"]).unwrap();
 }

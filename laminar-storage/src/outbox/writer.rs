@@ -14,25 +14,17 @@ use crate::ids::{Epoch, Incarnation, ObjectId, OutboxPosition, ShardId};
 use crate::log::{DirectoryId, LogName, LogOptions, LogWriter, SyncPolicy};
 use crate::mutant::{self, Mutant};
 
-/// Sizes of one outbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutboxOptions {
-    /// Sizes of the log under it.
-    pub log: LogOptions,
-    /// Appends are refused while this much waits for the target.
-    pub limit_bytes: u64,
-}
+/// Sizes of an outbox's log. How much may wait for the target is its owner's to say.
+pub const OUTBOX_LOG: LogOptions = LogOptions {
+    segment_bytes: 8 << 20,
+    max_record_bytes: 4 << 20,
+    max_group_bytes: 1 << 20,
+    max_pending_bytes: 16 << 20,
+};
 
-impl Default for OutboxOptions {
-    fn default() -> Self {
-        let log = LogOptions {
-            segment_bytes: 8 << 20,
-            max_record_bytes: 4 << 20,
-            max_group_bytes: 1 << 20,
-            max_pending_bytes: 16 << 20,
-        };
-        Self { log, limit_bytes: 256 << 20 }
-    }
+/// Bytes of the largest frame that an outbox with a log of these sizes takes.
+pub const fn largest_frame(options: &LogOptions) -> usize {
+    options.max_record_bytes - EPOCH_BYTES
 }
 
 /// Where an outbox begins in this incarnation; from recovery, or [`OutboxStart::new`] for a new sink.
@@ -59,14 +51,11 @@ impl OutboxStart {
 
 /// The outbox of one sink in one shard. One owner, one thread.
 pub struct Outbox {
-    sink: ObjectId,
-    shard: ShardId,
     log: LogWriter,
     kept: Vec<KeptSegment>,
     released: u64,
     /// What the target has, which may be more than is durable here.
     acknowledged: u64,
-    limit_bytes: u64,
     /// Files that are not needed any more, oldest first.
     gone: VecDeque<PathBuf>,
     removing: Option<Removing>,
@@ -88,51 +77,27 @@ impl Outbox {
         directory: DirectoryId,
         incarnation: Incarnation,
         start: OutboxStart,
-        options: OutboxOptions,
+        options: LogOptions,
     ) -> Result<Self> {
         let OutboxStart { sink, shard, position, acknowledged, kept } = start;
         let name = LogName::Outbox { sink, shard, incarnation };
-        let log = LogWriter::new(directory, name, position.0, options.log, SyncPolicy::OnRequest)?;
+        let log = LogWriter::new(directory, name, position.0, options, SyncPolicy::OnRequest)?;
         let first = kept.first().map_or(position.0, |segment| segment.first.0);
         let released = first.max(acknowledged.0);
-        Ok(Self {
-            sink,
-            shard,
-            log,
-            kept,
-            released,
-            acknowledged: released,
-            limit_bytes: options.limit_bytes,
-            gone: VecDeque::new(),
-            removing: None,
-        })
+        Ok(Self { log, kept, released, acknowledged: released, gone: VecDeque::new(), removing: None })
     }
 
     /// Adds one frame made of parts; returns the position after it. Copies, no I/O.
     ///
     /// # Errors
-    /// [`StorageError::OutboxFull`]: the target lags too far; [`StorageError::LogBusy`]: pump and try
-    /// again; [`StorageError::RecordTooLarge`]; [`StorageError::LogFailed`].
+    /// [`StorageError::LogBusy`]: pump and try again; [`StorageError::RecordTooLarge`]: see
+    /// [`largest_frame`]; [`StorageError::LogFailed`].
     pub fn append(&mut self, epoch: Epoch, parts: &[&[u8]]) -> Result<OutboxPosition> {
-        let held = self.held_bytes();
-        if held > self.limit_bytes {
-            return Err(StorageError::OutboxFull { sink: self.sink, shard: self.shard, held, limit: self.limit_bytes });
-        }
         let epoch = epoch.as_u64().to_le_bytes();
         let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 1);
         all.push(&epoch);
         all.extend_from_slice(parts);
         self.log.append(0, &all).map(OutboxPosition)
-    }
-
-    /// Bytes between the released position and the last append.
-    pub fn held_bytes(&self) -> u64 {
-        self.log.appended() - self.released
-    }
-
-    /// True when the next append would be refused until the target has caught up.
-    pub fn is_full(&self) -> bool {
-        self.held_bytes() > self.limit_bytes
     }
 
     /// Starts the next write or the requested sync. Never blocks. Call once per turn.

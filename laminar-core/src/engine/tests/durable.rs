@@ -1,19 +1,29 @@
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
-use laminar_storage::disk::SimMachine;
+use laminar_storage::disk::{DiskErrorKind, SimMachine};
 
 use super::flow::{count_nodes, insert, options, plain};
 use super::kit::*;
 use crate::data::StreamSchema;
 use crate::engine::{
-    Deployment, Driver, EngineError, Insert, NewObject, OnConflict, ReadLevel, ReadObject, ReadRequest,
+    Deployment, Driver, EngineError, FatalHook, Insert, NewObject, OnConflict, ReadLevel, ReadObject, ReadRequest,
 };
 use crate::graph::{OperatorSpec, PipelineKind};
 use crate::ids::ObjectId;
 
 fn open(machine: &SimMachine, reactors: u16, feeds: &Arc<Feeds>, seed: u64) -> Driver {
-    let options = crate::engine::EngineOptions { shards: Some(4), ..options(reactors) };
+    open_telling(machine, reactors, feeds, seed, None)
+}
+
+fn open_telling(
+    machine: &SimMachine,
+    reactors: u16,
+    feeds: &Arc<Feeds>,
+    seed: u64,
+    on_fatal: Option<FatalHook>,
+) -> Driver {
+    let options = crate::engine::EngineOptions { shards: Some(4), on_fatal, ..options(reactors) };
     Driver::on_disk(options, registry(feeds), Arc::new(TinyCompiler), seed, machine).unwrap().0
 }
 
@@ -43,6 +53,12 @@ pub fn kept(id: u64, source: u64) -> NewObject {
             node(3, OperatorSpec::Materialize { retention: None }, &[1], plain()),
         ],
     )
+}
+
+/// source → output
+fn plain_stream(id: u64, source: u64) -> NewObject {
+    let nodes = vec![node(1, read_source(source), &[], plain()), node(2, OperatorSpec::Output, &[0], plain())];
+    pipeline(id, PipelineKind::Stream, nodes)
 }
 
 /// source → exchange → count per key and second → materialize
@@ -105,6 +121,45 @@ fn acknowledged_rows_survive_a_power_cut_and_a_change_of_the_core_count() {
     assert_eq!(rows_of(&mut driver, 3), (0..5).map(|key| vec![key, 7, 7]).collect::<Vec<_>>());
 }
 
+/// Whichever operation of the disk fails: the engine ends with the reason, and what it acknowledged is
+/// there when the power is cut then.
+#[test]
+fn no_row_is_acknowledged_whose_write_or_sync_failed() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    for seed in 0..120 {
+        let machine = SimMachine::new(seed);
+        let telling = told.clone();
+        let on_fatal = move |error: &EngineError| telling.lock().unwrap().push((seed, error.to_string()));
+        let mut driver = open_telling(&machine, 2, &Feeds::new(0), seed + 1, Some(Arc::new(on_fatal)));
+        deploy(&mut driver, vec![source(1, None, 0), kept(2, 1)]);
+        machine.fail_at(machine.operations() + seed / 2, DiskErrorKind::Io);
+        let acknowledged = Arc::new(Mutex::new(Vec::new()));
+        for i in 0..60 {
+            let taken = acknowledged.clone();
+            let note = move |answer: Result<_, EngineError>| {
+                if answer.is_ok() {
+                    taken.lock().unwrap().push(vec![i, i, i]);
+                }
+            };
+            driver.handle().insert(insert(1, &[(i, i, i)]), crate::engine::Reply::new(note));
+            if i % 10 == 9 {
+                driver.handle().checkpoint(crate::engine::Reply::ignored());
+            }
+            for _ in 0..seed % 5 {
+                driver.round();
+            }
+        }
+        driver.settle().unwrap();
+        drop(driver);
+        let rows = rows_of(&mut open(&machine.crash(seed), 2, &Feeds::new(0), seed + 2), 2);
+        for row in acknowledged.lock().unwrap().iter() {
+            assert!(rows.contains(row), "seed {seed}: {row:?} was acknowledged, found {}", rows.len());
+        }
+    }
+    let told = told.lock().unwrap();
+    assert!(told.len() > 60 && told.iter().all(|(_, error)| error.contains("LDB-10")), "{told:?}");
+}
+
 #[test]
 fn a_second_row_with_the_same_key_is_refused_or_replaces_the_first() {
     let machine = SimMachine::new(1);
@@ -150,22 +205,14 @@ fn a_windowed_view_is_exact_after_kills_at_random_moments() {
         let mut random = fastrand::Rng::with_seed(seed);
         let feeds = Feeds::new(3);
         let mut machine = SimMachine::new(seed);
-        let mut expected: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+        let mut expected = Counts::default();
         let mut driver = open(&machine, 2, &feeds, seed);
         deploy(
             &mut driver,
             vec![source(1, Some("test"), 2 * SECOND), counted_view(2, 1), copy_of(3, 2, &counted_view(2, 1))],
         );
         for step in 0..40 {
-            for split in 0..3 {
-                let rows: Vec<(i64, i64, i64)> = (0..random.usize(0..20))
-                    .map(|i| (random.i64(0..50), i as i64, step * SECOND / 3 + random.i64(0..SECOND)))
-                    .collect();
-                for row in &rows {
-                    *expected.entry((row.0, row.2.div_euclid(SECOND) * SECOND)).or_default() += 1;
-                }
-                feeds.push(split, &rows);
-            }
+            expected.push(&feeds, &mut random, step * SECOND / 3, SECOND);
             for _ in 0..random.usize(0..40) {
                 driver.round();
             }
@@ -184,8 +231,7 @@ fn a_windowed_view_is_exact_after_kills_at_random_moments() {
         }
         feeds.end();
         driver.settle().unwrap();
-        let expected: Vec<Vec<i64>> =
-            expected.into_iter().map(|((key, start), n)| vec![key, start, start + SECOND, n]).collect();
+        let expected = expected.rows();
         assert_eq!(rows_of(&mut driver, 2), expected, "seed {seed}");
         assert_eq!(rows_of(&mut driver, 3), expected, "the view over the view, seed {seed}");
     }
@@ -199,21 +245,13 @@ fn a_paused_view_stands_still_over_kills_and_misses_nothing() {
         let mut random = fastrand::Rng::with_seed(2000 + seed);
         let feeds = Feeds::new(3);
         let mut machine = SimMachine::new(seed);
-        let mut expected: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+        let mut expected = Counts::default();
         let mut driver = open(&machine, 2, &feeds, seed);
         let above = copy_of(3, 2, &counted_view(2, 1));
         deploy(&mut driver, vec![source(1, Some("test"), 2 * SECOND), counted_view(2, 1), above, counted_view(4, 1)]);
         let mut still: Option<Vec<Vec<i64>>> = None;
         for step in 0..40 {
-            for split in 0..3 {
-                let rows: Vec<(i64, i64, i64)> = (0..random.usize(0..20))
-                    .map(|i| (random.i64(0..50), i as i64, step * SECOND / 3 + random.i64(0..SECOND)))
-                    .collect();
-                for row in &rows {
-                    *expected.entry((row.0, row.2.div_euclid(SECOND) * SECOND)).or_default() += 1;
-                }
-                feeds.push(split, &rows);
-            }
+            expected.push(&feeds, &mut random, step * SECOND / 3, SECOND);
             for _ in 0..random.usize(0..40) {
                 driver.round();
             }
@@ -227,6 +265,13 @@ fn a_paused_view_stands_still_over_kills_and_misses_nothing() {
                     driver.wait(|handle, reply| handle.resume(ObjectId(2), reply)).unwrap();
                 }
                 3 => driver.handle().checkpoint(crate::engine::Reply::ignored()),
+                5 if still.is_some() => {
+                    // The second pause comes before its splits are open again.
+                    feeds.away.store(true, Ordering::SeqCst);
+                    driver.wait(|handle, reply| handle.resume(ObjectId(2), reply)).unwrap();
+                    driver.wait(|handle, reply| handle.pause(ObjectId(2), reply)).unwrap();
+                    feeds.away.store(false, Ordering::SeqCst);
+                }
                 4 => {
                     drop(driver);
                     machine = if random.bool() { machine.crash(random.u64(..)) } else { machine.kill(random.u64(..)) };
@@ -243,8 +288,7 @@ fn a_paused_view_stands_still_over_kills_and_misses_nothing() {
         driver.wait(|handle, reply| handle.resume(ObjectId(2), reply)).unwrap();
         feeds.end();
         driver.settle().unwrap();
-        let expected: Vec<Vec<i64>> =
-            expected.into_iter().map(|((key, start), n)| vec![key, start, start + SECOND, n]).collect();
+        let expected = expected.rows();
         assert_eq!(rows_of(&mut driver, 2), expected, "seed {seed}");
         assert_eq!(rows_of(&mut driver, 3), expected, "the view over the view, seed {seed}");
         assert_eq!(rows_of(&mut driver, 4), expected, "the neighbour, seed {seed}");
@@ -295,22 +339,14 @@ fn a_sink_loses_nothing_over_kills_and_a_target_that_is_away() {
         let mut random = fastrand::Rng::with_seed(1000 + seed);
         let (feeds, target) = (Feeds::new(2), Target::default());
         let mut machine = SimMachine::new(seed);
-        let mut expected: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+        let mut expected = Counts::default();
         let mut driver = open_with(&machine, 2, &feeds, &target, seed);
         let view = counted_view(2, 1);
         let schema = output_of(&view);
         deploy(&mut driver, vec![source(1, Some("test"), SECOND), view, sink(3, 2, schema)]);
         for step in 0..30 {
-            for split in 0..2 {
-                let rows: Vec<(i64, i64, i64)> = (0..random.usize(0..20))
-                    .map(|i| (random.i64(0..50), i as i64, step * SECOND / 2 + random.i64(0..SECOND / 2)))
-                    .collect();
-                for row in &rows {
-                    *expected.entry((row.0, row.2.div_euclid(SECOND) * SECOND)).or_default() += 1;
-                }
-                feeds.push(split, &rows);
-            }
-            target.silent.store(random.bool(), std::sync::atomic::Ordering::SeqCst);
+            expected.push(&feeds, &mut random, step * SECOND / 2, SECOND / 2);
+            target.silent.store(random.bool(), Ordering::SeqCst);
             if random.u8(0..3) == 0 {
                 driver.handle().checkpoint(crate::engine::Reply::ignored());
             }
@@ -321,16 +357,36 @@ fn a_sink_loses_nothing_over_kills_and_a_target_that_is_away() {
                 driver = open_with(&machine, [1, 2, 4][random.usize(0..3)], &feeds, &target, random.u64(..));
             }
         }
-        target.silent.store(false, std::sync::atomic::Ordering::SeqCst);
+        target.silent.store(false, Ordering::SeqCst);
         feeds.end();
         driver.advance(20_000_000).unwrap();
         let mut taken = target.taken.lock().unwrap().clone();
         taken.sort();
         taken.dedup();
-        let expected: Vec<Vec<i64>> =
-            expected.into_iter().map(|((key, start), n)| vec![key, start, start + SECOND, n]).collect();
+        let expected = expected.rows();
         assert_eq!(taken, expected, "seed {seed}");
     }
+}
+
+/// More than a record of the outbox holds comes at once while the target is away.
+#[test]
+fn a_batch_larger_than_an_outbox_record_waits_for_the_target_over_a_power_cut() {
+    let machine = SimMachine::new(4);
+    let (feeds, target) = (Feeds::new(0), Target::default());
+    let mut driver = open_with(&machine, 2, &feeds, &target, 1);
+    let stream = plain_stream(2, 1);
+    deploy(&mut driver, vec![source(1, None, 0), stream, sink(3, 2, plain())]);
+    target.silent.store(true, Ordering::SeqCst);
+    let rows: Vec<(i64, i64, i64)> = (0..150_000).map(|i| (i, 1_000_000 + i, i)).collect();
+    driver.wait(|handle, reply| handle.insert(insert(1, &rows), reply)).unwrap();
+    driver.wait(|handle, reply| handle.checkpoint(reply)).unwrap();
+    drop(driver);
+    target.silent.store(false, Ordering::SeqCst);
+    let mut driver = open_with(&machine.crash(7), 1, &feeds, &target, 2);
+    driver.advance(20_000_000).unwrap();
+    let mut taken = target.taken.lock().unwrap().clone();
+    taken.sort();
+    assert_eq!(taken, rows.iter().map(|row| vec![row.0, row.1, row.2]).collect::<Vec<_>>());
 }
 
 #[test]

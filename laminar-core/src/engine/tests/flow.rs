@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -134,17 +133,9 @@ fn windowed_counts_over_an_exchange_equal_the_recomputation() {
         let mut random = fastrand::Rng::with_seed(seed);
         deploy(&mut driver, vec![source(1, Some("test"), 2 * SECOND), counted(2, 1)]);
         let collector = follow(&mut driver, 2);
-        let mut expected: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+        let mut expected = Counts::default();
         for step in 0..60 {
-            for split in 0..3 {
-                let rows: Vec<(i64, i64, i64)> = (0..random.usize(0..20))
-                    .map(|i| (random.i64(0..50), i as i64, step * SECOND / 3 + random.i64(0..SECOND)))
-                    .collect();
-                for row in &rows {
-                    *expected.entry((row.0, row.2.div_euclid(SECOND) * SECOND)).or_default() += 1;
-                }
-                feeds.push(split, &rows);
-            }
+            expected.push(&feeds, &mut random, step * SECOND / 3, SECOND);
             for _ in 0..random.usize(0..6) {
                 driver.round();
             }
@@ -153,8 +144,7 @@ fn windowed_counts_over_an_exchange_equal_the_recomputation() {
         feeds.end();
         driver.settle().unwrap();
         driver.wait(|handle, reply| handle.flush(reply)).unwrap();
-        let expected: Vec<(Vec<i64>, i64)> =
-            expected.into_iter().map(|((key, start), n)| (vec![key, start, start + SECOND, n], 1)).collect();
+        let expected: Vec<(Vec<i64>, i64)> = expected.rows().into_iter().map(|row| (row, 1)).collect();
         assert_eq!(collector.rows(), expected, "{reactors} reactors, seed {seed}");
     }
 }

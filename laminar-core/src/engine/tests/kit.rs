@@ -1,6 +1,7 @@
 //! A small world for engine tests: a gated source of numbers, a compiler of simple expressions, a
 //! subscriber that collects.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -139,6 +140,8 @@ fn value(expr: &ScalarExpr, rows: &RecordBatch) -> Result<ArrayRef, EvalError> {
 #[derive(Default)]
 pub struct Feeds {
     splits: Mutex<Vec<TestSplit>>,
+    /// Splits cannot be opened.
+    pub away: AtomicBool,
 }
 
 #[derive(Default)]
@@ -151,7 +154,12 @@ struct TestSplit {
 
 impl Feeds {
     pub fn new(splits: usize) -> Arc<Self> {
-        Arc::new(Self { splits: Mutex::new((0..splits).map(|_| TestSplit::default()).collect()) })
+        let splits = Mutex::new((0..splits).map(|_| TestSplit::default()).collect());
+        Arc::new(Self { splits, away: AtomicBool::new(false) })
+    }
+
+    pub fn splits(&self) -> usize {
+        self.splits.lock().unwrap().len()
     }
 
     pub fn push(&self, split: usize, rows: &[(i64, i64, i64)]) {
@@ -165,6 +173,29 @@ impl Feeds {
             split.ended = true;
             split.wakes.iter().for_each(|wake| wake.wake());
         }
+    }
+}
+
+/// Counts per key and second, as the windowed views of these tests have them.
+#[derive(Default)]
+pub struct Counts(BTreeMap<(i64, i64), i64>);
+
+impl Counts {
+    /// Pushes a few rows into every split, of times in `width` microseconds from `from`, and counts them.
+    pub fn push(&mut self, feeds: &Feeds, random: &mut fastrand::Rng, from: i64, width: i64) {
+        for split in 0..feeds.splits() {
+            let rows: Vec<(i64, i64, i64)> =
+                (0..random.usize(0..20)).map(|i| (random.i64(0..50), i as i64, from + random.i64(0..width))).collect();
+            for row in &rows {
+                *self.0.entry((row.0, row.2.div_euclid(SECOND) * SECOND)).or_default() += 1;
+            }
+            feeds.push(split, &rows);
+        }
+    }
+
+    /// The rows that a view of them has: key, start, end, count.
+    pub fn rows(self) -> Vec<Vec<i64>> {
+        self.0.into_iter().map(|((key, start), n)| vec![key, start, start + SECOND, n]).collect()
     }
 }
 
@@ -202,6 +233,9 @@ impl SourceFactory for TestFactory {
 
 impl Source for TestSource {
     fn splits(&mut self) -> Result<Vec<SplitKey>, ConnectorError> {
+        if self.0.away.load(Ordering::SeqCst) {
+            return Err(ConnectorError::external("LDB-0000", "the source is away"));
+        }
         Ok((0..self.0.splits.lock().unwrap().len()).map(|split| SplitKey(format!("test/{split}"))).collect())
     }
 

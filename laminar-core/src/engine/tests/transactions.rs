@@ -1,6 +1,6 @@
 //! Exactly-once delivery against a target with transactions whose commits fail in every way.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -174,21 +174,13 @@ fn every_result_arrives_exactly_once_whatever_fails_whenever() {
         let mut random = fastrand::Rng::with_seed(3000 + seed);
         let (feeds, ledger) = (Feeds::new(2), Ledger::default());
         let mut machine = SimMachine::new(seed);
-        let mut expected: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+        let mut expected = Counts::default();
         let mut driver = open(&machine, 2, &feeds, &ledger, seed);
         let view = counted_view(2, 1);
         let sink = exact(3, 2, &view);
         deploy(&mut driver, vec![source(1, Some("test"), SECOND), view, sink]);
         for step in 0..40 {
-            for split in 0..2 {
-                let rows: Vec<(i64, i64, i64)> = (0..random.usize(0..20))
-                    .map(|i| (random.i64(0..50), i as i64, step * SECOND / 2 + random.i64(0..SECOND / 2)))
-                    .collect();
-                for row in &rows {
-                    *expected.entry((row.0, row.2.div_euclid(SECOND) * SECOND)).or_default() += 1;
-                }
-                feeds.push(split, &rows);
-            }
+            expected.push(&feeds, &mut random, step * SECOND / 2, SECOND / 2);
             ledger.lock().away = random.u8(0..4) == 0;
             if random.bool() {
                 let outcome = [Outcome::Before, Outcome::After, Outcome::Open(true), Outcome::Open(false)];
@@ -216,8 +208,7 @@ fn every_result_arrives_exactly_once_whatever_fails_whenever() {
         ledger.lock().away = false;
         feeds.end();
         driver.advance(30_000_000).unwrap();
-        let expected: Vec<Row> =
-            expected.into_iter().map(|((key, start), n)| vec![key, start, start + SECOND, n]).collect();
+        let expected = expected.rows();
         assert_eq!(ledger.rows(), expected, "seed {seed}");
         assert_eq!(ledger.lock().identities.len(), 1, "the writer's name stays over restarts");
     }
