@@ -34,15 +34,17 @@ struct Took {
 pub fn run(settings: &Settings) {
     let workload = Workload { rows: settings.rows(WORKLOAD.rows), ..WORKLOAD };
     let batches = workload.batches();
-    let (mut one, mut two, mut batch) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut one, mut two, mut batch, mut halves) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..=settings.runs {
         let (c, groups) = grouped(&batches);
+        let d = grouped_in_halves(&batches);
         let a = streamed(&workload, &batches, 1, groups);
         let b = streamed(&workload, &batches, 2, groups);
         if round > 0 {
             one.push(a);
             two.push(b);
             batch.push(c);
+            halves.push(d);
         }
     }
     let rate = |seconds: f64| workload.rows as f64 / seconds / 1e6;
@@ -54,6 +56,7 @@ pub fn run(settings: &Settings) {
     line("laminar, 1 reactor, checkpoints 1 s", &one);
     line("laminar, 2 reactors, checkpoints 1 s", &two);
     line("DataFusion batch GROUP BY, 1 partition", &batch);
+    line("the same, each half on its own thread", &halves);
     let ratio = |a: &[Took], b: &[Took], of: fn(&Took) -> f64| {
         spread(&a.iter().zip(b).map(|(a, b)| of(b) / of(a)).collect::<Vec<f64>>())
     };
@@ -61,6 +64,8 @@ pub fn run(settings: &Settings) {
     println!("  1 reactor / DataFusion, by CPU time: {middle:.2} × ({low:.2}–{high:.2})");
     let (low, middle, high) = ratio(&two, &one, |t| t.wall);
     println!("  2 reactors / 1 reactor, by wall time: {middle:.2} × ({low:.2}–{high:.2})");
+    let (low, middle, high) = ratio(&halves, &batch, |t| t.wall);
+    println!("  what a second core gives two threads that share nothing: {middle:.2} × ({low:.2}–{high:.2})");
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -84,6 +89,17 @@ fn streamed(workload: &Workload, batches: &[Vec<RecordBatch>], reactors: usize, 
         assert_eq!(probe.records(), groups, "each group leaves once");
         took
     })
+}
+
+/// The limit of the machine: each half of the rows is grouped for itself, and nothing is exchanged or merged.
+fn grouped_in_halves(batches: &[Vec<RecordBatch>]) -> Took {
+    let (cpu, wall) = (cpu_seconds(), Instant::now());
+    std::thread::scope(|scope| {
+        for half in batches.chunks(batches.len().div_ceil(2)) {
+            scope.spawn(move || grouped(half));
+        }
+    });
+    Took { cpu: cpu_seconds() - cpu, wall: wall.elapsed().as_secs_f64() }
 }
 
 /// DataFusion over the same rows in memory, one partition.

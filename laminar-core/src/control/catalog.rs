@@ -11,7 +11,7 @@ use crate::engine::plan::DetachPlan;
 use crate::engine::status::{ObjectKind, ObjectState};
 use crate::engine::{FragmentId, GroupId, NewObject};
 use crate::graph::{ObjectSpec, OperatorSpec, SourceSpec};
-use crate::ids::ObjectId;
+use crate::ids::{Epoch, ObjectId};
 use crate::lane::EdgeId;
 
 /// One object.
@@ -32,6 +32,8 @@ pub struct Entry {
     pub push: Option<GroupId>,
     /// Whether it works.
     pub state: ObjectState,
+    /// Whether it waits for a sink that it feeds.
+    pub pressed: bool,
 }
 
 impl Entry {
@@ -46,6 +48,7 @@ impl Entry {
             groups: Vec::new(),
             push: None,
             state,
+            pressed: false,
         }
     }
 
@@ -81,6 +84,11 @@ impl Entry {
         }
     }
 
+    /// Whether it must not read its splits.
+    pub fn has_to_wait(&self) -> bool {
+        self.pressed || self.state == ObjectState::Paused
+    }
+
     /// Why it serves nothing, if it has failed.
     pub fn failure(&self) -> Option<&str> {
         match &self.state {
@@ -104,8 +112,10 @@ pub struct SourceGroup {
     pub over: bool,
     /// Whether its connector has been started, or is held.
     pub started: bool,
-    /// Whether it is the place of a paused pipeline: nothing is read.
+    /// Whether it is the place of a parted pipeline: nothing is read.
     pub held: bool,
+    /// The epoch whose barrier parted it: from its end on its positions are known.
+    pub since: Epoch,
     /// Where its splits go on.
     pub positions: BTreeMap<SplitKey, Position>,
 }
@@ -167,6 +177,22 @@ impl Catalog {
             }
         }
         all
+    }
+
+    /// Everything that `id` reads, directly or not, itself included.
+    pub fn upstream(&self, id: ObjectId) -> Vec<ObjectId> {
+        let mut all = vec![id];
+        for (read, _) in self.entries.iter().rev() {
+            if all.iter().filter_map(|reader| self.entries.get(reader)).any(|reader| reader.reads().contains(read)) {
+                all.push(*read);
+            }
+        }
+        all
+    }
+
+    /// Whether a pipeline is parted from its splits.
+    pub fn is_parted(&self, entry: &Entry) -> bool {
+        entry.groups.iter().filter_map(|group| self.groups.get(group)).any(|group| group.held)
     }
 
     /// What removes objects from the reactors, groups that nobody else reads included.

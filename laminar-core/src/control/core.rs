@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::boot::BootStep;
 use super::catalog::Catalog;
 use super::deploy::DeployFlight;
+use super::pressure::Pressure;
 use super::publish::Collecting;
 use super::query::{Follower, ReadFlight, StatusFlight, WaitingRead};
 use super::source_task::Stop;
@@ -87,6 +88,7 @@ pub struct Control {
     pub(super) collecting: Collecting,
     pub(super) store: Option<ControlStore>,
     pub(super) newest_checkpoint: Option<(CheckpointNumber, u64)>,
+    pub(super) pressure: Pressure,
     pub(super) boot: BootStep,
     pub(super) boot_replay: Vec<(ObjectId, Vec<u8>)>,
     pub(super) ready: Option<Reply<()>>,
@@ -126,6 +128,7 @@ impl Control {
             collecting: Collecting::default(),
             store: parts.store,
             newest_checkpoint: None,
+            pressure: Pressure::default(),
             boot: BootStep::Resume(parts.boot),
             boot_replay: Vec::new(),
             ready: Some(parts.ready),
@@ -252,6 +255,7 @@ impl Control {
             Event::WantsCheckpoint => {
                 self.coordinator.want(Wanted::Checkpoint);
             }
+            Event::Pressed { sink, reactor, full } => self.pressed(sink, reactor, full),
             Event::Failed { pipeline, error } => self.failed(pipeline, &error),
             Event::SplitFailed { object, split, error } => {
                 if let Some(entry) = self.catalog.entries.get_mut(&object) {

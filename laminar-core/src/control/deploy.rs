@@ -178,6 +178,7 @@ impl Control {
         for sink in flight.sinks {
             self.start_sink(sink);
         }
+        self.press();
         flight.reply.send(Ok(Deployed { epoch, notices: flight.notices }));
         if flight.again {
             self.boot_next();
@@ -204,6 +205,7 @@ impl Control {
             self.end_followers(*id, "the object was dropped");
             self.catalog.entries.remove(id);
         }
+        self.relieve(objects);
     }
 
     /// Removes fragments and groups from the reactors, but no group that a deployment under way reads.
@@ -344,6 +346,7 @@ impl Control {
                 });
             }
         }
+        self.relieve(&stopped);
         // On a full disk the restart finds out by itself.
         let _ = self.record_states(&stopped);
     }

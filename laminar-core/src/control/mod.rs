@@ -10,6 +10,7 @@ mod core;
 mod deploy;
 mod pause;
 mod planner;
+mod pressure;
 mod publish;
 mod query;
 mod sealed;

@@ -1,6 +1,6 @@
 //! PAUSE and RESUME: a pipeline is parted from its splits at a barrier, and goes on from there.
 //!
-//! Invariants: a paused pipeline stays in place, so its rows can be read, barriers pass it and its sinks
+//! Invariants: a parted pipeline stays in place, so its rows can be read, barriers pass it and its sinks
 //! are served; its place is the position of every split at the barrier that parted it, and what it reads
 //! later begins exactly there; all other readers of the same splits go on.
 
@@ -11,10 +11,10 @@ use super::core::Control;
 use crate::engine::message::{Command, ControlLetter, Event};
 use crate::engine::plan::HoldPlan;
 use crate::engine::status::ObjectState;
-use crate::engine::{EngineError, Reply};
+use crate::engine::{EngineError, GroupId, Reply};
 use crate::epoch::Wanted;
 use crate::graph::ObjectSpec;
-use crate::ids::ObjectId;
+use crate::ids::{Epoch, ObjectId};
 
 impl Control {
     /// Pauses a pipeline.
@@ -29,17 +29,30 @@ impl Control {
             self.set_state(object, ObjectState::Running);
             return reply.send(Err(error));
         }
-        let plan = Arc::new(self.part(object));
+        if self.catalog.entries.get(&object).is_some_and(|entry| self.catalog.is_parted(entry)) {
+            return reply.send(Ok(()));
+        }
+        if self.store.is_none() {
+            return self.part(object, reply);
+        }
+        self.part(object, Reply::ignored());
+        self.coordinator.want(Wanted::Checkpoint);
+        let paused = move |published| match published {
+            Err(EngineError::Stopped) => reply.send(Err(EngineError::Stopped)),
+            // Without room for a checkpoint it begins at an older place, with an older state.
+            Ok(_) | Err(_) => reply.send(Ok(())),
+        };
+        self.checkpoints.push(Reply::new(paused));
+    }
+
+    /// Parts a pipeline from its splits at the next barrier.
+    pub(super) fn part(&mut self, object: ObjectId, reply: Reply<()>) {
+        let epoch = self.coordinator.want(Wanted::Epoch);
+        let plan = Arc::new(self.groups_of_its_own(object, epoch));
         self.broadcast(|| Command::Hold(plan.clone()));
         let mailbox = self.mailbox.clone();
-        let held = move || mailbox.post(ControlLetter::Event(Event::Held(reply)));
-        if self.store.is_some() {
-            self.coordinator.want(Wanted::Checkpoint);
-            self.checkpoints.push(Reply::new(move |_| held()));
-        } else {
-            let epoch = self.coordinator.want(Wanted::Epoch);
-            self.flushes.push((epoch, Reply::new(move |_| held())));
-        }
+        let held = move |_| mailbox.post(ControlLetter::Event(Event::Held(reply)));
+        self.flushes.push((epoch, Reply::new(held)));
     }
 
     /// Whether there is something to do.
@@ -76,12 +89,12 @@ impl Control {
     }
 
     /// Gives a pipeline groups of its own, which nobody reads for now.
-    fn part(&mut self, object: ObjectId) -> HoldPlan {
+    fn groups_of_its_own(&mut self, object: ObjectId, since: Epoch) -> HoldPlan {
         let mut plan = HoldPlan::default();
         let Some(entry) = self.catalog.entries.get(&object) else { return plan };
         plan.fragments.clone_from(&entry.fragments);
         for from in entry.groups.clone() {
-            let Some(group) = self.catalog.groups.get(&from) else { continue };
+            let Some(group) = self.catalog.groups.get(&from).filter(|group| !group.pushed) else { continue };
             // Splits that are not open yet stand where they were to be opened.
             let (spec, positions) = (group.spec.clone(), group.positions.clone());
             let to = self.catalog.group();
@@ -93,13 +106,16 @@ impl Control {
                 over: false,
                 started: true,
                 held: true,
+                since,
                 positions,
             };
             self.catalog.groups.insert(to, held);
             plan.moves.push((from, to));
         }
         if let Some(entry) = self.catalog.entries.get_mut(&object) {
-            entry.groups = plan.moves.iter().map(|(_, to)| *to).collect();
+            for group in &mut entry.groups {
+                *group = plan.moves.iter().find(|(from, _)| from == group).map_or(*group, |(_, to)| *to);
+            }
         }
         plan
     }
@@ -117,25 +133,35 @@ impl Control {
             Some(entry) if entry.state != ObjectState::Paused => return reply.send(Ok(())),
             Some(_) => {}
         }
+        self.set_state(object, ObjectState::Running);
+        if let Err(error) = self.record_states(&[object]) {
+            self.set_state(object, ObjectState::Paused);
+            return reply.send(Err(error));
+        }
+        self.unpart(object, reply);
+    }
+
+    /// Lets a parted pipeline read on, behind the barrier that parted it.
+    pub(super) fn unpart(&mut self, object: ObjectId, reply: Reply<()>) {
         let epoch = self.coordinator.want(Wanted::Epoch);
         let mailbox = self.mailbox.clone();
         let freed = move |_| mailbox.post(ControlLetter::Event(Event::Freed(object, reply)));
         self.flushes.push((epoch, Reply::new(freed)));
     }
 
-    /// Its place is known: its splits are opened there.
+    /// Its place is known: its splits are opened there, unless it has to wait again.
     pub(super) fn freed(&mut self, object: ObjectId, reply: Reply<()>) {
-        if self.catalog.entries.get(&object).is_none_or(|entry| entry.state != ObjectState::Paused) {
-            return reply.send(Ok(()));
+        let goes_on = self.catalog.entries.get(&object).filter(|entry| !entry.has_to_wait());
+        let groups = goes_on.map(|entry| entry.groups.clone()).unwrap_or_default();
+        let completed = self.coordinator.completed();
+        let held =
+            |id: &GroupId| self.catalog.groups.get(id).is_some_and(|group| group.held && group.since > completed);
+        if groups.iter().any(held) {
+            // It went on and was parted again in the meantime.
+            return self.unpart(object, reply);
         }
-        self.set_state(object, ObjectState::Running);
-        if let Err(error) = self.record_states(&[object]) {
-            self.set_state(object, ObjectState::Paused);
-            return reply.send(Err(error));
-        }
-        let groups = self.catalog.entries.get(&object).map(|entry| entry.groups.clone()).unwrap_or_default();
         for id in groups {
-            if let Some(group) = self.catalog.groups.get_mut(&id) {
+            if let Some(group) = self.catalog.groups.get_mut(&id).filter(|group| group.held) {
                 (group.held, group.started) = (false, false);
             }
         }

@@ -17,7 +17,7 @@ use crate::graph::{
     ColumnSource, Delivery, NodeSpec, ObjectSpec, OperatorSpec, PipelineKind, PipelineSpec, SinkSpec, SourceColumn,
     SourceSpec, TableSpec,
 };
-use crate::ids::{CheckpointNumber, ObjectId, OperatorId, ShardId};
+use crate::ids::{CheckpointNumber, Epoch, ObjectId, OperatorId, ShardId};
 use crate::reactor::Parker;
 use crate::shard::{ShardMap, hash_word};
 
@@ -138,7 +138,17 @@ impl<'a> Planner<'a> {
         let group = self.catalog.group();
         let held = self.hold && !pushed;
         let started = pushed || held;
-        let state = SourceGroup { spec, pushed, splits: 0, ended: 0, over: false, started, held, positions };
+        let state = SourceGroup {
+            spec,
+            pushed,
+            splits: 0,
+            ended: 0,
+            over: false,
+            started,
+            held,
+            since: Epoch::default(),
+            positions,
+        };
         self.catalog.groups.insert(group, state);
         self.made.created.push(group);
         group

@@ -4,6 +4,7 @@
 //! durable; one that cannot be published changes nothing visible; DDL is acknowledged when its record
 //! is synced.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::catalog::Entry;
@@ -29,10 +30,33 @@ const PLAN_VERSION: u32 = 1;
 pub struct Collecting {
     cursors: Vec<Cursor>,
     parts: Vec<StoredPart>,
-    /// Pipelines and sinks whose state it holds, with the groups that they read when its barrier was injected.
-    members: Vec<(ObjectId, Vec<GroupId>)>,
+    /// Pipelines and sinks whose state it holds, with what they read when its barrier was injected: a group
+    /// may be gone when the parts are there.
+    members: Vec<(ObjectId, Vec<Place>)>,
     /// Who waits for it.
     replies: Vec<Reply<CheckpointNumber>>,
+}
+
+/// Where the splits of a group go on that no reactor reports, because they are not open.
+struct Place {
+    group: GroupId,
+    source: ObjectId,
+    positions: BTreeMap<SplitKey, Position>,
+}
+
+impl Place {
+    /// Where the splits stood at a barrier.
+    fn cursors(&self, reported: &[Cursor]) -> Vec<KeptCursor> {
+        let mut positions = self.positions.clone();
+        for cursor in reported.iter().filter(|cursor| cursor.group == self.group) {
+            positions.insert(cursor.split.clone(), cursor.position.clone());
+        }
+        let kept = |(split, position): (SplitKey, Position)| KeptCursor {
+            split: format!("{}/{}", self.source, split.0),
+            position: position.0,
+        };
+        positions.into_iter().map(kept).collect()
+    }
 }
 
 impl Control {
@@ -57,7 +81,7 @@ impl Control {
             .iter()
             .filter(|(id, entry)| entry.failure().is_none() && !joining(id))
             .filter(|(_, entry)| !entry.fragments.is_empty() || entry.kind() == ObjectKind::Sink)
-            .map(|(id, entry)| (*id, entry.groups.clone()))
+            .map(|(id, entry)| (*id, entry.groups.iter().filter_map(|group| self.place(*group)).collect()))
             .collect();
         let replies = std::mem::take(&mut self.checkpoints);
         self.collecting = Collecting { members, replies, ..Collecting::default() };
@@ -113,8 +137,8 @@ impl Control {
         engine.pages.sort_by_key(|mark| mark.shard);
         wal.sort_by_key(|mark| mark.log);
         let mut islands = vec![engine];
-        for (id, groups) in collecting.members.iter().filter(|(id, _)| self.catalog.entries.contains_key(id)) {
-            let cursors = groups.iter().flat_map(|group| self.kept_cursors(*group, &collecting.cursors)).collect();
+        for (id, places) in collecting.members.iter().filter(|(id, _)| self.catalog.entries.contains_key(id)) {
+            let cursors = places.iter().flat_map(|place| place.cursors(&collecting.cursors)).collect();
             islands.push(IslandState {
                 island: IslandId(id.0),
                 epoch: barrier.epoch,
@@ -128,20 +152,9 @@ impl Control {
         CheckpointDraft { shard_count: u32::from(self.shards.shards()), islands, wal, sinks: Vec::new() }
     }
 
-    /// Where the splits of a group stood at a barrier: as its reactors reported, else where they go on
-    /// once they are open.
-    fn kept_cursors(&self, group: GroupId, reported: &[Cursor]) -> Vec<KeptCursor> {
-        let Some(state) = self.catalog.groups.get(&group) else { return Vec::new() };
-        let mut positions = state.positions.clone();
-        for cursor in reported.iter().filter(|cursor| cursor.group == group) {
-            positions.insert(cursor.split.clone(), cursor.position.clone());
-        }
-        let source = state.spec.id;
-        let kept = |(split, position): (SplitKey, Position)| KeptCursor {
-            split: format!("{source}/{}", split.0),
-            position: position.0,
-        };
-        positions.into_iter().map(kept).collect()
+    fn place(&self, group: GroupId) -> Option<Place> {
+        let state = self.catalog.groups.get(&group)?;
+        Some(Place { group, source: state.spec.id, positions: state.positions.clone() })
     }
 
     /// Tells the reactors what they may free, and removes logs that nothing needs.

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::delayed::Delayed;
 use super::feed::{GroupId, User};
 use super::fragment::{Fragment, FragmentId};
 use super::lanes::Lanes;
@@ -37,7 +38,7 @@ pub struct EngineLimits {
     pub batch_bytes: usize,
     /// Memory limit of the state of one pipeline in one shard, in bytes.
     pub state_bytes: u64,
-    /// Staged bytes one sink may keep per shard.
+    /// Staged bytes at which a sink is full on a reactor.
     pub outbox_bytes: u64,
 }
 
@@ -118,6 +119,8 @@ pub struct Engine {
     pub(super) pushes: Vec<Push>,
     /// Pushed rows that are checked and have not entered a chain, in order.
     pub(super) pushed: VecDeque<Pushed>,
+    /// Rows of clients that wait for a sink.
+    pub(super) delayed: Delayed,
     pub(super) stages: Vec<Stage>,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) reads: VecDeque<ReadJob>,
@@ -166,6 +169,7 @@ impl Engine {
             splits: Vec::new(),
             pushes: Vec::new(),
             pushed: VecDeque::new(),
+            delayed: Delayed::default(),
             stages: Vec::new(),
             subscriptions: Vec::new(),
             reads: VecDeque::new(),
@@ -218,6 +222,7 @@ impl Engine {
             Command::Subscribe { id, fragment, snapshot } => self.subscribe(id, fragment, snapshot),
             Command::Unsubscribe(id) => self.subscriptions.retain(|subscription| subscription.id != id),
             Command::Advance(advance) => self.advance_watermark(advance, now),
+            Command::Choke(groups) => self.choke(groups),
             Command::Acknowledged { sink, shard, sequence } => self.acknowledged(sink, shard, sequence),
             Command::Published(note) => self.published(&note),
             Command::Status(id) => self.report_status(id, now),
@@ -270,10 +275,12 @@ impl Turning for Engine {
         busy |= self.receive();
         busy |= self.pump_store(now);
         busy |= self.poll_splits(now);
+        busy |= self.admit_delayed(now);
         busy |= self.enter_pushed(now);
         self.tell_time(now);
         busy |= self.run_fragments();
         busy |= self.run_reads();
+        self.tell_pressure();
         busy |= self.pump_store(now);
         self.lanes.flush();
         if self.stopped {

@@ -102,6 +102,16 @@ pub enum EngineError {
         "LDB-3014: no space left on the volume of the data directory, nothing of the statement was written; free space and send it again, the server goes on by itself"
     )]
     NoSpace,
+    /// Rows that would feed a sink which keeps as many as it may.
+    #[error(
+        "LDB-3015: the INSERT into {object} has waited {seconds} s for a sink that these rows would feed, whose target does not take its rows; nothing was written: send it again when the target has caught up (SHOW PIPELINES and /api/v1/sinks tell)"
+    )]
+    Choked {
+        /// The object.
+        object: String,
+        /// How long.
+        seconds: u64,
+    },
     /// A defect of the engine.
     #[error("LDB-3999: internal: {0}")]
     Internal(String),
@@ -128,6 +138,7 @@ impl EngineError {
             Self::NotDurable(_) => "LDB-3012",
             Self::Limit { .. } => "LDB-3013",
             Self::NoSpace => "LDB-3014",
+            Self::Choked { .. } => "LDB-3015",
             Self::Internal(_) => "LDB-3999",
         }
     }
@@ -148,6 +159,7 @@ impl EngineError {
             Self::Start(_) | Self::Internal(_) => "XX000",
             Self::Limit { .. } => "54000",
             Self::NoSpace => "53100",
+            Self::Choked { .. } => "53400",
         }
     }
 }

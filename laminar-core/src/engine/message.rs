@@ -3,6 +3,7 @@
 //! Invariant: commands of the control thread reach each reactor in one order, so "everything before
 //! this barrier" means the same on all of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -83,6 +84,8 @@ pub enum Command {
     Detach(Arc<DetachPlan>),
     /// Parts a pipeline from the splits that it reads, at the next barrier.
     Hold(Arc<HoldPlan>),
+    /// Rows that clients push into these groups wait, and no others.
+    Choke(Arc<BTreeSet<GroupId>>),
     /// Ends an epoch at the splits.
     Barrier(Barrier),
     /// An epoch is complete on all reactors.
@@ -190,6 +193,15 @@ pub enum Event {
     DataFlows,
     /// Much is staged that only a checkpoint lets go.
     WantsCheckpoint,
+    /// The stage of a sink keeps as many rows as it may, or has drained.
+    Pressed {
+        /// The sink.
+        sink: ObjectId,
+        /// Where.
+        reactor: ReactorId,
+        /// Which of the two.
+        full: bool,
+    },
     /// A pipeline cannot go on.
     Failed {
         /// Which.

@@ -10,6 +10,7 @@ mod barrier;
 mod chain;
 mod core;
 mod dead_letters;
+mod delayed;
 mod driver;
 mod durable;
 mod error;

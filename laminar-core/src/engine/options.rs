@@ -33,7 +33,7 @@ pub struct EngineOptions {
     pub batch_rows: usize,
     /// Bytes a split may deliver at once.
     pub batch_bytes: usize,
-    /// Staged bytes one sink may keep per shard before its pipeline waits.
+    /// Staged bytes at which a sink is full on a reactor, and what feeds it waits.
     pub outbox_bytes: u64,
     /// How often a source is asked for new splits.
     pub discovery_interval: Duration,

@@ -59,7 +59,7 @@ impl Answer {
 
 /// A table or push source on its way into the chains.
 pub struct Push {
-    plan: PushPlan,
+    pub(super) plan: PushPlan,
     /// Only in the home shard's reactor.
     feed: Option<Feed>,
     rows: SourceRows,
@@ -166,7 +166,7 @@ impl Push {
 
 impl Engine {
     /// Checks pushed rows, logs them, and lets them enter once that is durable.
-    pub(super) fn insert(&mut self, insert: Insert, reply: Reply<Inserted>, now: Now) {
+    pub(super) fn take(&mut self, insert: Insert, reply: Reply<Inserted>, now: Now) {
         match self.accept(insert) {
             Err(error) => reply.send(Err(error)),
             Ok(Change { object, batch, rows, .. }) if batch.is_empty() => {

@@ -111,6 +111,20 @@ impl Engine {
         all
     }
 
+    /// Tells which stages have become full or have drained, and whether a checkpoint should come early.
+    pub(super) fn tell_pressure(&mut self) {
+        let mut events = Vec::new();
+        for stage in &mut self.stages {
+            if let Some(full) = stage.pressure() {
+                events.push(Event::Pressed { sink: stage.sink(), reactor: self.me, full });
+            }
+            if stage.asks_for_checkpoint() {
+                events.push(Event::WantsCheckpoint);
+            }
+        }
+        events.into_iter().for_each(|event| self.tell(event));
+    }
+
     /// Frames of a sink are safe at the target.
     pub(super) fn acknowledged(&mut self, sink: ObjectId, shard: ShardId, sequence: u64) {
         for stage in self.stages.iter_mut().filter(|stage| stage.sink() == sink) {

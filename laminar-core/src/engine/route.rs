@@ -175,7 +175,6 @@ impl Engine {
         !fragment.edges.iter().any(|edge| self.lanes.blocked(*edge))
             && fragment.hands.iter().all(|&(id, leaf)| room(id, leaf))
             && self.links[fragment.id.index()].iter().all(|link| room(link.fragment, link.leaf))
-            && !self.stages.iter().any(|stage| stage.fragment() == fragment.id && stage.is_full())
     }
 
     fn step(&mut self, fragment: &mut Fragment) -> Result<bool, EngineError> {
@@ -241,17 +240,14 @@ impl Engine {
             }
         }
         self.links[fragment.id.index()] = links;
-        let mut events = Vec::new();
+        let mut failed = Vec::new();
         let epoch = self.last_barrier.max(fragment.passed.map_or(Epoch::default(), |barrier| barrier.epoch));
         for stage in self.stages.iter_mut().filter(|stage| stage.fragment() == fragment.id) {
             if let Err(error) = stage.rows(slot, &batch, epoch) {
-                events.push(Event::Failed { pipeline: stage.sink(), error });
-            }
-            if stage.asks_for_checkpoint() {
-                events.push(Event::WantsCheckpoint);
+                failed.push(Event::Failed { pipeline: stage.sink(), error });
             }
         }
-        events.into_iter().for_each(|event| self.tell(event));
+        failed.into_iter().for_each(|event| self.tell(event));
         for subscription in self.subscriptions.iter_mut().filter(|s| s.fragment == fragment.id) {
             subscription.rows(&batch);
         }

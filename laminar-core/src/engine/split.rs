@@ -289,6 +289,6 @@ impl Engine {
         let due = live.clone().filter_map(|split| split.reader.due_us()).map(|at| in_micros(EventTime(at)));
         let retry = live.filter(|split| split.resume > 0).map(|split| split.resume);
         let store = self.store.as_ref().and_then(|store| store.deadline(now.micros));
-        idle.chain(due).chain(retry).chain(store).min()
+        idle.chain(due).chain(retry).chain(store).chain(self.delayed.deadline()).min()
     }
 }

@@ -1,10 +1,9 @@
 //! The stage of a sink in one reactor: rows become encoded frames on their way to the applier.
 //!
 //! Invariants: frames of a shard are numbered from 0 and acknowledged as a prefix; what is not
-//! acknowledged is kept; at its limit the stage is full and its pipeline waits, it never drops; every
-//! frame fits in the outbox; a row that cannot be sent ends the sink, and no row after it is staged. With
-//! exactly-once delivery a published checkpoint seals the frames before its barrier, and only those
-//! count against the limit: what is younger cannot leave before the next barrier passes.
+//! acknowledged is kept; at its limit the stage is full and says so, it never drops and never holds
+//! up a barrier; every frame fits in the outbox; a row that cannot be sent ends the sink, and no row after
+//! it is staged. With exactly-once delivery a published checkpoint seals the frames before its barrier.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -52,6 +51,7 @@ pub struct Stage {
     /// Bytes before the newest checkpoint's barrier.
     ready: u64,
     limit: u64,
+    full: bool,
     /// Bytes of the largest frame that fits in the outbox.
     largest: usize,
     exact: bool,
@@ -101,6 +101,7 @@ impl Stage {
             bytes: 0,
             ready: 0,
             limit,
+            full: false,
             largest,
             exact: spec.delivery == Delivery::ExactlyOnce,
             asked: false,
@@ -119,9 +120,10 @@ impl Stage {
         self.plan.fragment
     }
 
-    /// Whether it keeps as much as it may.
-    pub fn is_full(&self) -> bool {
-        (if self.exact { self.ready } else { self.bytes }) >= self.limit
+    /// What has become of it since it was last asked: full at its limit, drained at half of it.
+    pub fn pressure(&mut self) -> Option<bool> {
+        let full = self.bytes >= if self.full { self.limit / 2 + 1 } else { self.limit };
+        (std::mem::replace(&mut self.full, full) != full).then_some(full)
     }
 
     /// Whether it delivers exactly once.

@@ -7,10 +7,15 @@ use super::flow::{count_nodes, insert, options, plain};
 use super::kit::*;
 use crate::data::StreamSchema;
 use crate::engine::{
-    Deployment, Driver, EngineError, FatalHook, Insert, NewObject, OnConflict, ReadLevel, ReadObject, ReadRequest,
+    Deployment, Driver, EngineError, EngineOptions, FatalHook, Insert, NewObject, OnConflict, ReadLevel, ReadObject,
+    ReadRequest,
 };
 use crate::graph::{OperatorSpec, PipelineKind};
 use crate::ids::ObjectId;
+
+fn four_shards(reactors: u16) -> EngineOptions {
+    EngineOptions { shards: Some(4), ..options(reactors) }
+}
 
 fn open(machine: &SimMachine, reactors: u16, feeds: &Arc<Feeds>, seed: u64) -> Driver {
     open_telling(machine, reactors, feeds, seed, None)
@@ -23,7 +28,7 @@ fn open_telling(
     seed: u64,
     on_fatal: Option<FatalHook>,
 ) -> Driver {
-    let options = crate::engine::EngineOptions { shards: Some(4), on_fatal, ..options(reactors) };
+    let options = EngineOptions { on_fatal, ..four_shards(reactors) };
     Driver::on_disk(options, registry(feeds), Arc::new(TinyCompiler), seed, machine).unwrap().0
 }
 
@@ -56,7 +61,7 @@ pub fn kept(id: u64, source: u64) -> NewObject {
 }
 
 /// source → output
-fn plain_stream(id: u64, source: u64) -> NewObject {
+pub fn plain_stream(id: u64, source: u64) -> NewObject {
     let nodes = vec![node(1, read_source(source), &[], plain()), node(2, OperatorSpec::Output, &[0], plain())];
     pipeline(id, PipelineKind::Stream, nodes)
 }
@@ -325,8 +330,13 @@ fn what_reads_no_connector_is_not_paused_and_the_reason_is_said() {
     driver.wait(|handle, reply| handle.resume(ObjectId(2), reply)).unwrap();
 }
 
-fn open_with(machine: &SimMachine, reactors: u16, feeds: &Arc<Feeds>, target: &Target, seed: u64) -> Driver {
-    let options = crate::engine::EngineOptions { shards: Some(4), ..options(reactors) };
+pub fn open_with(
+    machine: &SimMachine,
+    options: EngineOptions,
+    feeds: &Arc<Feeds>,
+    target: &Target,
+    seed: u64,
+) -> Driver {
     let registry = registry(feeds).sink(TargetFactory(target.clone())).encoder(NumbersFormat);
     Driver::on_disk(options, registry, Arc::new(TinyCompiler), seed, machine).unwrap().0
 }
@@ -340,7 +350,10 @@ fn a_sink_loses_nothing_over_kills_and_a_target_that_is_away() {
         let (feeds, target) = (Feeds::new(2), Target::default());
         let mut machine = SimMachine::new(seed);
         let mut expected = Counts::default();
-        let mut driver = open_with(&machine, 2, &feeds, &target, seed);
+        // Every other one works at the edge of what its sink may keep.
+        let outbox_bytes = if seed % 2 == 0 { 512 } else { 1 << 20 };
+        let small = |reactors| EngineOptions { shards: Some(4), outbox_bytes, ..options(reactors) };
+        let mut driver = open_with(&machine, small(2), &feeds, &target, seed);
         let view = counted_view(2, 1);
         let schema = output_of(&view);
         deploy(&mut driver, vec![source(1, Some("test"), SECOND), view, sink(3, 2, schema)]);
@@ -354,7 +367,7 @@ fn a_sink_loses_nothing_over_kills_and_a_target_that_is_away() {
             if random.u8(0..4) == 0 {
                 drop(driver);
                 machine = if random.bool() { machine.crash(random.u64(..)) } else { machine.kill(random.u64(..)) };
-                driver = open_with(&machine, [1, 2, 4][random.usize(0..3)], &feeds, &target, random.u64(..));
+                driver = open_with(&machine, small([1, 2, 4][random.usize(0..3)]), &feeds, &target, random.u64(..));
             }
         }
         target.silent.store(false, Ordering::SeqCst);
@@ -373,7 +386,7 @@ fn a_sink_loses_nothing_over_kills_and_a_target_that_is_away() {
 fn a_batch_larger_than_an_outbox_record_waits_for_the_target_over_a_power_cut() {
     let machine = SimMachine::new(4);
     let (feeds, target) = (Feeds::new(0), Target::default());
-    let mut driver = open_with(&machine, 2, &feeds, &target, 1);
+    let mut driver = open_with(&machine, four_shards(2), &feeds, &target, 1);
     let stream = plain_stream(2, 1);
     deploy(&mut driver, vec![source(1, None, 0), stream, sink(3, 2, plain())]);
     target.silent.store(true, Ordering::SeqCst);
@@ -382,7 +395,7 @@ fn a_batch_larger_than_an_outbox_record_waits_for_the_target_over_a_power_cut() 
     driver.wait(|handle, reply| handle.checkpoint(reply)).unwrap();
     drop(driver);
     target.silent.store(false, Ordering::SeqCst);
-    let mut driver = open_with(&machine.crash(7), 1, &feeds, &target, 2);
+    let mut driver = open_with(&machine.crash(7), four_shards(1), &feeds, &target, 2);
     driver.advance(20_000_000).unwrap();
     let mut taken = target.taken.lock().unwrap().clone();
     taken.sort();
@@ -392,7 +405,7 @@ fn a_batch_larger_than_an_outbox_record_waits_for_the_target_over_a_power_cut() 
 #[test]
 fn a_query_at_its_memory_limit_stops_with_the_reason_and_all_others_go_on() {
     let machine = SimMachine::new(8);
-    let options = crate::engine::EngineOptions { shards: Some(4), state_bytes: 1 << 20, ..options(2) };
+    let options = EngineOptions { shards: Some(4), state_bytes: 1 << 20, ..options(2) };
     let mut driver = Driver::on_disk(options, registry(&Feeds::new(0)), Arc::new(TinyCompiler), 8, &machine).unwrap().0;
     deploy(&mut driver, vec![source(1, None, 0), kept(2, 1), copy_of(3, 2, &kept(2, 1)), table(4)]);
     let mut pushed = 0;

@@ -186,10 +186,15 @@ impl Counts {
         for split in 0..feeds.splits() {
             let rows: Vec<(i64, i64, i64)> =
                 (0..random.usize(0..20)).map(|i| (random.i64(0..50), i as i64, from + random.i64(0..width))).collect();
-            for row in &rows {
-                *self.0.entry((row.0, row.2.div_euclid(SECOND) * SECOND)).or_default() += 1;
-            }
+            self.add(&rows);
             feeds.push(split, &rows);
+        }
+    }
+
+    /// Counts rows.
+    pub fn add(&mut self, rows: &[(i64, i64, i64)]) {
+        for row in rows {
+            *self.0.entry((row.0, row.2.div_euclid(SECOND) * SECOND)).or_default() += 1;
         }
     }
 
@@ -438,4 +443,10 @@ pub fn all_rows(batches: &[RecordBatch]) -> Vec<Vec<i64>> {
         batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| integers(batch, row))).collect();
     rows.sort();
     rows
+}
+
+/// How an object is.
+pub fn state_of(driver: &mut crate::engine::Driver, id: u64) -> crate::engine::status::ObjectState {
+    let status = driver.wait(|handle, reply| handle.status(reply)).unwrap();
+    status.objects.iter().find(|object| object.id.0 == id).unwrap().state.clone()
 }

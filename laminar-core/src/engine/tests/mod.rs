@@ -1,4 +1,5 @@
 mod durable;
 mod flow;
 mod kit;
+mod pressure;
 mod transactions;

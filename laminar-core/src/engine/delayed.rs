@@ -1,0 +1,89 @@
+//! Rows of clients that wait, before they are logged, for a sink that they would feed.
+//!
+//! Invariants: what waits has not been accepted and is answered within [`PATIENCE_US`]; rows of one
+//! object keep their order.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::core::Engine;
+use super::feed::GroupId;
+use super::reply::Reply;
+use super::request::{Insert, Inserted};
+use super::{EngineError, push::Push};
+use crate::reactor::Now;
+
+/// How long rows wait, in microseconds.
+const PATIENCE_US: u64 = 10_000_000;
+
+struct Waiting {
+    until: u64,
+    insert: Insert,
+    reply: Reply<Inserted>,
+}
+
+/// See the file's invariants.
+#[derive(Default)]
+pub struct Delayed {
+    choked: Arc<BTreeSet<GroupId>>,
+    waiting: VecDeque<Waiting>,
+    bytes: u64,
+}
+
+impl Delayed {
+    /// When the first of them has waited long enough.
+    pub fn deadline(&self) -> Option<u64> {
+        self.waiting.front().map(|first| first.until)
+    }
+}
+
+fn bytes(insert: &Insert) -> u64 {
+    insert.rows.iter().map(|rows| rows.get_array_memory_size() as u64).sum()
+}
+
+impl Engine {
+    /// From now on rows for these groups wait, and no others.
+    pub(super) fn choke(&mut self, groups: Arc<BTreeSet<GroupId>>) {
+        self.delayed.choked = groups;
+    }
+
+    fn choked(&self, insert: &Insert) -> Option<&Push> {
+        let push = self.pushes.iter().find(|push| push.object() == insert.object)?;
+        self.delayed.choked.contains(&push.plan.group).then_some(push)
+    }
+
+    /// Takes pushed rows, at once or when the sink that they would feed has room.
+    pub(super) fn insert(&mut self, insert: Insert, reply: Reply<Inserted>, now: Now) {
+        let Some(push) = self.choked(&insert) else { return self.take(insert, reply, now) };
+        let size = bytes(&insert);
+        if self.delayed.bytes + size > self.limits.outbox_bytes {
+            return reply.send(Err(refusal(push, 0)));
+        }
+        self.delayed.bytes += size;
+        self.delayed.waiting.push_back(Waiting { until: now.micros + PATIENCE_US, insert, reply });
+    }
+
+    /// Takes what need not wait any more, refuses what has waited too long.
+    pub(super) fn admit_delayed(&mut self, now: Now) -> bool {
+        let mut busy = false;
+        for waiting in std::mem::take(&mut self.delayed.waiting) {
+            let choked = self.choked(&waiting.insert);
+            if choked.is_some() && now.micros < waiting.until {
+                self.delayed.waiting.push_back(waiting);
+                continue;
+            }
+            let refusal = choked.map(|push| refusal(push, PATIENCE_US / 1_000_000));
+            self.delayed.bytes -= bytes(&waiting.insert);
+            busy = true;
+            match refusal {
+                Some(refusal) => waiting.reply.send(Err(refusal)),
+                None => self.take(waiting.insert, waiting.reply, now),
+            }
+        }
+        busy
+    }
+}
+
+fn refusal(push: &Push, seconds: u64) -> EngineError {
+    EngineError::Choked { object: push.plan.source.name.clone(), seconds }
+}
