@@ -204,9 +204,10 @@ impl Inner {
 
 fn engine_options(options: &DatabaseOptions) -> EngineOptions {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let reactors = u16::try_from(options.reactors.unwrap_or(cores)).unwrap_or(u16::MAX).max(1);
     EngineOptions {
         data_dir: Some(options.data_dir.clone()),
-        reactors: u16::try_from(options.reactors.unwrap_or(cores)).unwrap_or(u16::MAX).max(1),
+        reactors,
         backend: match options.backend {
             Backend::Glommio => reactor::Backend::Glommio,
             Backend::Thread => reactor::Backend::Thread,
@@ -215,6 +216,7 @@ fn engine_options(options: &DatabaseOptions) -> EngineOptions {
         epoch_interval: options.epoch_interval,
         checkpoint_interval: options.checkpoint_interval,
         state_bytes: options.memory_limit,
+        outbox_bytes: options.sink_limit / u64::from(reactors),
         ..EngineOptions::default()
     }
 }

@@ -20,6 +20,8 @@ pub struct DatabaseOptions {
     pub checkpoint_interval: Duration,
     /// Bytes of state that one query may hold in all shards together.
     pub memory_limit: u64,
+    /// Bytes that may wait for one sink's target; from then on what feeds it waits.
+    pub sink_limit: u64,
     /// Time after which an ad-hoc statement is cancelled; none = never.
     pub statement_timeout: Option<Duration>,
 }
@@ -44,6 +46,7 @@ impl DatabaseOptions {
             epoch_interval: Duration::from_millis(20),
             checkpoint_interval: Duration::from_secs(1),
             memory_limit: 4 << 30,
+            sink_limit: 256 << 20,
             statement_timeout: None,
         }
     }

@@ -140,6 +140,7 @@ fn options(config: &Config) -> DatabaseOptions {
     options.epoch_interval = config.checkpoint.epoch_interval;
     options.checkpoint_interval = config.checkpoint.interval;
     options.memory_limit = config.state.memory_limit.unwrap_or(options.memory_limit);
+    options.sink_limit = config.state.sink_limit.unwrap_or(options.sink_limit);
     options.statement_timeout = config.server.statement_timeout;
     options
 }

@@ -60,6 +60,7 @@ impl Picture {
         let state = self.engine.objects.iter().find(|o| o.id == pipeline).map(|o| &o.state);
         let reason = match state {
             Some(ObjectState::Failed(why)) => format!("failed: {why}"),
+            Some(ObjectState::Waiting(why)) => format!("waits: {why}; it goes on by itself"),
             Some(ObjectState::Paused) => format!("is paused; RESUME {} lets it go on", self.name(pipeline)),
             _ => self.rows_reason(&operators),
         };

@@ -71,6 +71,8 @@ pub enum ReactorKind {
 pub struct State {
     /// Most bytes of state of one query; none = the database's default.
     pub memory_limit: Option<u64>,
+    /// Bytes that may wait for one sink's target; none = the database's default.
+    pub sink_limit: Option<u64>,
     /// Shards of a new data directory; an existing one keeps its own.
     pub shards: Option<u16>,
 }

@@ -83,6 +83,39 @@ async fn broker_that_is_away_at_start_is_said_and_everything_else_works() {
 }
 
 #[tokio::test]
+async fn broker_that_is_away_for_long_holds_up_what_feeds_its_sink_and_nothing_else() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut server = Server::with("[state]\nsink_limit = \"64 KiB\"\n");
+    let client = server.connect().await;
+    client
+        .batch_execute(&format!(
+            "CREATE SOURCE s (k BIGINT, x VARCHAR); CREATE STREAM texts AS SELECT k, x FROM s;
+             CREATE SINK out FROM texts WITH (connector = 'kafka', topic = 't', format = 'json',
+               \"bootstrap.servers\" = '127.0.0.1:{port}');
+             CREATE SOURCE other (k BIGINT); CREATE MATERIALIZED VIEW n AS SELECT count(*) AS n FROM other"
+        ))
+        .await
+        .unwrap();
+    let began = Instant::now();
+    let refused = loop {
+        match client.batch_execute(&format!("INSERT INTO s VALUES (1, '{}')", "x".repeat(10_000))).await {
+            Ok(()) => assert!(began.elapsed() < Duration::from_secs(40), "the sink never becomes full"),
+            Err(error) => break error,
+        }
+    };
+    let refused = refused.as_db_error().expect("an error of the server").clone();
+    assert_eq!(refused.code().code(), "53400", "{refused:?}");
+    assert!(refused.message().contains("LDB-3015") || refused.message().contains("waited 10 s"), "{refused:?}");
+    assert!(format!("{refused:?}").contains("nothing was written"), "{refused:?}");
+    client.batch_execute("INSERT INTO other VALUES (1)").await.unwrap();
+    assert_eq!(answer(&client, "SELECT * FROM n").await, "1");
+    client.batch_execute("CHECKPOINT").await.unwrap();
+    let (_, sinks) = server.http("GET", "/api/v1/sinks", None);
+    assert!(sinks.contains("aiting") && sinks.contains(&port.to_string()), "{sinks}");
+    assert!(server.stop().success(), "{}", server.log());
+}
+
+#[tokio::test]
 async fn malformed_records_are_counted_and_the_newest_is_shown_with_its_place() {
     let server = Server::with("[files]\nroots = [\"files\"]\n");
     let files = server.directory().join("files");
