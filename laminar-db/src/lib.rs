@@ -23,6 +23,10 @@ pub use error::{DbError, Notice, Severity};
 pub use ingest::BodyFormat;
 pub use laminar_sql::parse::Statement;
 pub use options::{Backend, DatabaseOptions};
+/// The checkpoints of a data directory that no server uses.
+pub mod kept {
+    pub use laminar_core::engine::{KeptCheckpoint, Verified, inspect};
+}
 pub use response::{Description, Response, RowStream, TransactionState};
 pub use session::Session;
 pub use status::Status;

@@ -33,7 +33,11 @@ pub fn serve(path: &Path, ready_file: Option<&Path>) -> Result<(), Exit> {
     runtime()?.block_on(run(path, loaded, ready_file))
 }
 
-fn read(path: &Path) -> Result<Loaded, Exit> {
+/// Reads the configuration.
+///
+/// # Errors
+/// Every problem found.
+pub fn read(path: &Path) -> Result<Loaded, Exit> {
     let variables = |name: &str| std::env::var(name).ok();
     config::load(path, &variables).map_err(|problems| Exit::new(Reason::Config, problems.to_string()))
 }

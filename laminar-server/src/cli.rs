@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::boot;
+use crate::checkpoints;
 use crate::exit::Exit;
 
 /// LaminarDB: streaming SQL on pinned cores.
@@ -27,6 +28,18 @@ struct Arguments {
 enum Command {
     /// Checks the configuration and plans all of its SQL, without starting anything.
     Check,
+
+    /// Looks at the checkpoints of the data directory; no server may use it.
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum CheckpointCommand {
+    /// Lists what is kept: epoch, objects, positions of the sources.
+    List,
+    /// Reads all state and logs, and tells whether a start can use them.
+    Verify,
 }
 
 /// Does what the command line says; returns when the server has stopped.
@@ -37,6 +50,9 @@ pub fn run() -> Result<(), Exit> {
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::Check) => boot::check(&arguments.config),
+        Some(Command::Checkpoint(what)) => {
+            checkpoints::print(&arguments.config, matches!(what, CheckpointCommand::Verify))
+        }
         None => boot::serve(&arguments.config, arguments.ready_file.as_deref()),
     }
 }

@@ -59,6 +59,21 @@ pub fn advance(disk: &mut dyn Disk, fresh: DirectoryId) -> Result<Identity> {
     Ok(next)
 }
 
+/// The identity as the last start left it.
+///
+/// # Errors
+/// [`StorageError::Missing`], [`StorageError::Foreign`], [`StorageError::Version`], the disk's.
+pub fn read(disk: &mut dyn Disk) -> Result<Identity> {
+    match Blocking::new(disk).read_file(Path::new(PATH), 4 * COPY_BYTES) {
+        Ok(content) => parse(&content),
+        Err(error) if error.kind == DiskErrorKind::NotFound => Err(StorageError::Missing {
+            file: PATH.to_owned(),
+            detail: "nothing says which data directory this is".to_owned(),
+        }),
+        Err(error) => Err(StorageError::disk("read the incarnation file")(error)),
+    }
+}
+
 fn refuse_if_used(disk: &mut dyn Disk) -> Result<()> {
     let mut used = disk.list(Path::new("")).map_err(StorageError::disk("list the data directory"))?;
     used.retain(|name| name == "MANIFEST");

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::process::Server;
+use crate::process::{Server, run};
 
 const KILLS: u64 = 20;
 const WRITERS: u64 = 4;
@@ -127,4 +127,48 @@ async fn every_insert_that_was_answered_survives_kill_9_at_any_moment_once() {
     assert_eq!(server.stop().code(), Some(0), "{}", server.log());
     server.resume();
     check(&server.connect().await, &told, KILLS).await;
+}
+
+#[tokio::test]
+async fn checkpoints_of_a_stopped_server_are_listed_and_verified_and_a_rotten_one_is_refused() {
+    let mut server = Server::with("");
+    let client = server.connect().await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id BIGINT PRIMARY KEY); INSERT INTO t VALUES (1), (2);
+             CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM t; CHECKPOINT",
+        )
+        .await
+        .unwrap();
+    let directory = server.directory().to_owned();
+    let look = |what: &str| run(&directory, &["checkpoint", what]);
+    let busy = look("list");
+    assert_eq!(busy.status.code(), Some(4), "{}", busy.stderr);
+    assert!(busy.stderr.contains(&server.id().to_string()), "who has it: {}", busy.stderr);
+    client.batch_execute("INSERT INTO t VALUES (3)").await.unwrap();
+    server.crash();
+    let listed = look("list");
+    assert!(listed.status.success(), "{}", listed.stderr);
+    assert!(listed.stdout.contains(", the newest)") && listed.stdout.contains("holds: t, v"), "{}", listed.stdout);
+    let verified = look("verify");
+    assert!(verified.status.success(), "{}", verified.stderr);
+    assert!(verified.stdout.contains("records of pushed rows are replayed"), "{}", verified.stdout);
+    assert_eq!(look("verify").stdout, verified.stdout, "looking changes nothing");
+    // One byte in the state of the newest checkpoint.
+    for entry in std::fs::read_dir(server.data_dir().join("state")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut content = std::fs::read(&path).unwrap();
+        for byte in content.iter_mut().skip(4096).filter(|byte| **byte != 0) {
+            *byte ^= 0x40;
+        }
+        std::fs::write(&path, content).unwrap();
+    }
+    let rotten = look("verify");
+    assert_eq!(rotten.status.code(), Some(4), "{}", rotten.stdout);
+    assert!(rotten.stdout.contains("NOT usable: LDB-") && rotten.stderr.contains("state/"), "{}", rotten.stderr);
+    let empty = tempfile::tempdir().unwrap();
+    std::fs::write(empty.path().join("laminardb.toml"), "[server]\ndata_dir = \"none\"\n").unwrap();
+    let nothing = run(empty.path(), &["checkpoint", "list"]);
+    assert!(nothing.status.code() == Some(4) && nothing.stderr.contains("holds no data"), "{}", nothing.stderr);
+    assert!(!empty.path().join("none").exists(), "nothing is created");
 }

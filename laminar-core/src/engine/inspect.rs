@@ -1,0 +1,124 @@
+//! Looks at the checkpoints of a data directory that no server uses.
+//!
+//! Invariant: nothing is created, cut or removed, and the incarnation is not counted up.
+
+use std::path::Path;
+
+use super::EngineError;
+use super::restore::{ENGINE_ISLAND, page_marks};
+use super::store::page_path;
+use crate::connector::Position;
+use crate::ids::{CheckpointNumber, Epoch, Lsn, ObjectId};
+use laminar_storage::arena::{Arena, ArenaOptions};
+use laminar_storage::disk::{Disk, IoMode, RealDisk};
+use laminar_storage::lock::DirectoryLock;
+use laminar_storage::log::DirectoryId;
+use laminar_storage::manifest::{self, Catalog, Checkpoint};
+use laminar_storage::page_file::PageFile;
+use laminar_storage::wal::{self, Reader};
+use laminar_storage::{Result, incarnation};
+
+/// One checkpoint that is kept.
+#[derive(Clone, Debug)]
+pub struct KeptCheckpoint {
+    /// Its number.
+    pub number: CheckpointNumber,
+    /// Its epoch.
+    pub epoch: Option<Epoch>,
+    /// The streams, views, tables and sinks of which it holds something, by name.
+    pub objects: Vec<String>,
+    /// Where reading goes on: relation, split, and offset where the position is a number.
+    pub positions: Vec<(String, String, Option<u64>)>,
+    /// Bytes of staged rows that were on the way to targets.
+    pub staged_bytes: u64,
+    /// What reading all of it has found; none = it was not asked for.
+    pub verified: Option<Verified>,
+}
+
+/// What reading a checkpoint found.
+#[derive(Clone, Debug)]
+pub enum Verified {
+    /// All of it can be used.
+    Usable {
+        /// Bytes of state.
+        state_bytes: u64,
+        /// Records of pushed rows that a start replays.
+        replayed: u64,
+    },
+    /// A start would refuse it.
+    Refused(String),
+}
+
+/// The checkpoints of a data directory, oldest first; reads all of their state and logs if `verify`. Blocks.
+///
+/// # Errors
+/// A server uses the directory, there is nothing in it, or its manifest does not verify.
+pub fn inspect(directory: &Path, verify: bool) -> std::result::Result<Vec<KeptCheckpoint>, EngineError> {
+    if !directory.join("MANIFEST").exists() {
+        return Err(EngineError::Start(format!("{} holds no data of LaminarDB", directory.display())));
+    }
+    let _lock = DirectoryLock::acquire(directory)?;
+    let mut disk = RealDisk::open(directory, IoMode::Inline)?;
+    look(&mut disk, verify).map_err(EngineError::from)
+}
+
+fn look(disk: &mut dyn Disk, verify: bool) -> Result<Vec<KeptCheckpoint>> {
+    let identity = incarnation::read(disk)?;
+    let Some(file) = manifest::read(disk, identity.directory)? else { return Ok(Vec::new()) };
+    let Some(newest) = file.checkpoints.last() else { return Ok(Vec::new()) };
+    let kept = |found: &&Checkpoint| found.number == newest.number || newest.retained.contains(&found.number);
+    let looked_at = |found: &Checkpoint| {
+        let verified = verify.then(|| match read_all(disk, identity.directory, found, found.number == newest.number) {
+            Ok((state_bytes, replayed)) => Verified::Usable { state_bytes, replayed },
+            Err(error) => Verified::Refused(error.to_string()),
+        });
+        KeptCheckpoint { verified, ..describe(found, &file.catalog) }
+    };
+    Ok(file.checkpoints.iter().filter(kept).map(looked_at).collect())
+}
+
+fn describe(found: &Checkpoint, catalog: &Catalog) -> KeptCheckpoint {
+    let name = |id: ObjectId| catalog.entries.get(&id).map(|entry| entry.name.clone());
+    let states = || found.draft.islands.iter().filter(|state| state.island != ENGINE_ISLAND);
+    let position = |reader: &str, cursor: &manifest::Cursor| {
+        let split = cursor.split.split_once('/').map_or(cursor.split.as_str(), |(_, split)| split);
+        (reader.to_owned(), split.to_owned(), Position(cursor.position.clone()).offset())
+    };
+    let reader = |id: u64| name(ObjectId(id)).unwrap_or_else(|| format!("dropped object {id}"));
+    KeptCheckpoint {
+        number: found.number,
+        epoch: found.island(ENGINE_ISLAND).map(|engine| engine.epoch),
+        objects: states().map(|state| reader(state.island.0)).collect(),
+        positions: states()
+            .flat_map(|state| {
+                let reader = reader(state.island.0);
+                state.cursors.iter().map(move |cursor| position(&reader, cursor)).collect::<Vec<_>>()
+            })
+            .collect(),
+        staged_bytes: found.outboxes().map(|mark| mark.position.0 - mark.acknowledged.0.min(mark.position.0)).sum(),
+        verified: None,
+    }
+}
+
+/// Reads the state, and for the newest checkpoint the logs that a start would replay.
+fn read_all(disk: &mut dyn Disk, directory: DirectoryId, found: &Checkpoint, newest: bool) -> Result<(u64, u64)> {
+    let mut state_bytes = 0;
+    for mark in page_marks(std::slice::from_ref(found)) {
+        let (page, arenas) = PageFile::load(disk, &page_path(mark.shard), mark.shard, &[mark], ArenaOptions::new)?;
+        state_bytes += arenas.iter().map(Arena::bytes_used).sum::<u64>();
+        page.close(disk);
+    }
+    let mut replayed = 0;
+    for log in if newest { wal::list(disk)? } else { Vec::new() } {
+        let mark = found.wal_mark(log);
+        if mark.is_none() && log.incarnation < found.incarnation {
+            continue;
+        }
+        let (from, durable) = mark.map_or((Lsn(0), Lsn(0)), |mark| (mark.lowest(), mark.known_durable()));
+        let mut reader = Reader::open(disk, directory, (log.incarnation, log.reactor), from, durable)?;
+        while reader.next(disk)?.is_some() {
+            replayed += 1;
+        }
+    }
+    Ok((state_bytes, replayed))
+}
