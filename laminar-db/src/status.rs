@@ -118,7 +118,7 @@ fn join(catalog: &Catalog, engine: &EngineStatus) -> Status {
     let mut status = Status {
         epoch: engine.epoch.as_u64(),
         shards: engine.shards,
-        checkpoint: engine.checkpoint,
+        checkpoint: engine.checkpoint.clone(),
         reactors: engine
             .reactors
             .iter()

@@ -2,10 +2,11 @@
 
 use super::core::Control;
 use super::query::StatusFlight;
-use crate::engine::Reply;
 use crate::engine::message::Command;
-use crate::engine::status::{CheckpointStatus, EngineStatus, ObjectStatus, ReactorStatus};
+use crate::engine::status::{CheckpointStatus, EngineStatus, KeptStatus, ObjectStatus, ReactorStatus};
+use crate::engine::{ENGINE_ISLAND, Reply};
 use crate::reactor::Now;
+use laminar_storage::manifest::Checkpoint;
 
 impl Control {
     /// Asks all reactors.
@@ -48,9 +49,20 @@ impl Control {
 
     fn checkpoint_status(&self, now: Now) -> CheckpointStatus {
         let newest = self.newest_checkpoint;
+        let kept = self.store.as_ref().map(|store| store.publisher.retention().kept()).unwrap_or_default();
         CheckpointStatus {
+            kept: kept.iter().map(kept_status).collect(),
             newest: newest.map_or(0, |(number, _)| number.0),
             age_us: newest.map(|(_, at)| now.micros.saturating_sub(at)),
         }
+    }
+}
+
+fn kept_status(kept: &Checkpoint) -> KeptStatus {
+    KeptStatus {
+        number: kept.number.0,
+        epoch: kept.island(ENGINE_ISLAND).map(|engine| engine.epoch).unwrap_or_default(),
+        objects: kept.draft.islands.iter().filter(|state| state.island != ENGINE_ISLAND).count() as u64,
+        staged_bytes: kept.staged_bytes(),
     }
 }

@@ -95,7 +95,7 @@ fn describe(found: &Checkpoint, catalog: &Catalog) -> KeptCheckpoint {
                 state.cursors.iter().map(move |cursor| position(&reader, cursor)).collect::<Vec<_>>()
             })
             .collect(),
-        staged_bytes: found.outboxes().map(|mark| mark.position.0 - mark.acknowledged.0.min(mark.position.0)).sum(),
+        staged_bytes: found.staged_bytes(),
         verified: None,
     }
 }

@@ -181,9 +181,24 @@ pub struct ObjectStatus {
     pub reads: Vec<ObjectId>,
 }
 
+/// A checkpoint that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct KeptStatus {
+    /// Its number.
+    pub number: u64,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Streams, views, tables and sinks of which it holds something.
+    pub objects: u64,
+    /// Bytes of rows that were staged for targets.
+    pub staged_bytes: u64,
+}
+
 /// Checkpoints.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CheckpointStatus {
+    /// Those that are kept, oldest first.
+    pub kept: Vec<KeptStatus>,
     /// The newest published one; 0 = none.
     pub newest: u64,
     /// Its age in microseconds.

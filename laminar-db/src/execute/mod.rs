@@ -65,6 +65,7 @@ async fn run(session: &mut Session, planned: Planned) -> Result<Response, DbErro
         Planned::CopyOutSubscribe { subscribe, .. } => subscribe::run(session, subscribe, subscribe::Form::Copy).await,
         Planned::Rows(rows) => Ok(show::rows(rows)),
         Planned::Pipelines(rows) => show::pipelines(session, rows).await,
+        Planned::Checkpoints => show::checkpoints(session).await,
         Planned::ExplainWatermark { sources, pipelines } => watermark::explain(session, &sources, &pipelines).await,
         Planned::Transaction(what) => session.transact(what).await,
         Planned::Set { name, value } => {

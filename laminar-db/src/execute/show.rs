@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use futures::StreamExt;
-use laminar_core::engine::status::{EngineStatus, ObjectState};
+use laminar_core::engine::status::{EngineStatus, KeptStatus, ObjectState};
+use laminar_sql::plan::checkpoints_schema;
 
 use crate::ask::ask;
 use crate::error::DbError;
@@ -38,6 +39,25 @@ pub async fn pipelines(session: &Session, known: RecordBatch) -> Result<Response
     columns.push(Arc::new(StringArray::from(states)));
     columns.push(Arc::new(Int64Array::from(bytes)));
     batch(fields, columns)
+}
+
+/// SHOW CHECKPOINTS: those that are kept, oldest first.
+pub async fn checkpoints(session: &Session) -> Result<Response, DbError> {
+    let engine: EngineStatus = ask(|reply| session.inner.engine.status(reply)).await?;
+    let kept = &engine.checkpoint.kept;
+    let numbers = |of: fn(&KeptStatus) -> u64| -> ArrayRef {
+        Arc::new(kept.iter().map(|checkpoint| of(checkpoint).cast_signed()).collect::<Int64Array>())
+    };
+    let epochs: StringArray = kept.iter().map(|checkpoint| Some(checkpoint.epoch.to_string())).collect();
+    let newest: BooleanArray = (1..=kept.len()).map(|nth| Some(nth == kept.len())).collect();
+    let columns: Vec<ArrayRef> = vec![
+        numbers(|c| c.number),
+        Arc::new(epochs),
+        Arc::new(newest),
+        numbers(|c| c.objects),
+        numbers(|c| c.staged_bytes),
+    ];
+    batch(checkpoints_schema().fields().to_vec(), columns)
 }
 
 fn state_words(state: &ObjectState) -> String {

@@ -140,6 +140,10 @@ async fn checkpoints_of_a_stopped_server_are_listed_and_verified_and_a_rotten_on
         )
         .await
         .unwrap();
+    let shown = client.query("SHOW CHECKPOINTS", &[]).await.unwrap();
+    let newest = shown.last().unwrap();
+    assert_eq!((newest.get::<_, bool>("newest"), newest.get::<_, i64>("objects")), (true, 2));
+    assert!(shown.iter().rev().skip(1).all(|older| !older.get::<_, bool>("newest")));
     let directory = server.directory().to_owned();
     let look = |what: &str| run(&directory, &["checkpoint", what]);
     let busy = look("list");
@@ -149,6 +153,11 @@ async fn checkpoints_of_a_stopped_server_are_listed_and_verified_and_a_rotten_on
     server.crash();
     let listed = look("list");
     assert!(listed.status.success(), "{}", listed.stderr);
+    assert!(
+        listed.stdout.contains(&format!("checkpoint {} ", newest.get::<_, i64>("checkpoint"))),
+        "{}",
+        listed.stdout
+    );
     assert!(listed.stdout.contains(", the newest)") && listed.stdout.contains("holds: t, v"), "{}", listed.stdout);
     let verified = look("verify");
     assert!(verified.status.success(), "{}", verified.stderr);

@@ -22,6 +22,8 @@ pub(super) fn show(cursor: &mut Cursor) -> Result<StatementKind, SqlError> {
         Show::Objects(RelationKind::Sink)
     } else if cursor.accept(&["PIPELINES"]) || cursor.accept(&["QUERIES"]) {
         Show::Pipelines
+    } else if cursor.accept(&["CHECKPOINTS"]) {
+        Show::Checkpoints
     } else if cursor.accept(&["FUNCTIONS"]) {
         Show::Functions
     } else if cursor.accept(&["CONNECTORS"]) {

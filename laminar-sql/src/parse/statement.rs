@@ -442,6 +442,8 @@ pub enum Show {
     Objects(RelationKind),
     /// SHOW PIPELINES: streams, views and sinks with their inputs.
     Pipelines,
+    /// SHOW CHECKPOINTS.
+    Checkpoints,
     /// SHOW CREATE x.
     Create(String, Location),
     /// SHOW PLAN COVERAGE [FOR x].

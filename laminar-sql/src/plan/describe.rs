@@ -45,6 +45,13 @@ pub fn pipelines_schema(known: &RecordBatch) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// Columns of SHOW CHECKPOINTS.
+pub fn checkpoints_schema() -> SchemaRef {
+    let number = |name| Field::new(name, DataType::Int64, false);
+    let (epoch, newest) = (Field::new("epoch", DataType::Utf8, false), Field::new("newest", DataType::Boolean, false));
+    Arc::new(Schema::new(vec![number("checkpoint"), epoch, newest, number("objects"), number("staged_bytes")]))
+}
+
 /// Columns of EXPLAIN WATERMARK.
 pub fn watermark_schema() -> SchemaRef {
     let fields = ["object", "split", "watermark", "reason"].map(|n| Field::new(n, DataType::Utf8, true));
@@ -67,6 +74,7 @@ impl Context<'_> {
                 match self.plan(kind)? {
                     Planned::Rows(batch) => rows(batch.schema()),
                     Planned::Pipelines(batch) => rows(pipelines_schema(&batch)),
+                    Planned::Checkpoints => rows(checkpoints_schema()),
                     Planned::ExplainWatermark { .. } => rows(watermark_schema()),
                     _ => Ok(Described { parameters: Vec::new(), columns: None }),
                 }

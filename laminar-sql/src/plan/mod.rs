@@ -35,7 +35,7 @@ use std::sync::Arc;
 use laminar_core::connector::Registry;
 
 pub use clause::{Claim, ClauseId};
-pub use describe::{Described, pipelines_schema, watermark_schema};
+pub use describe::{Described, checkpoints_schema, pipelines_schema, watermark_schema};
 pub(crate) use interval::show_micros;
 pub use planned::{Param, Planned, SubscribePlan, Transaction};
 pub(crate) use provider::Relation;

@@ -128,6 +128,8 @@ pub enum Planned {
     Rows(RecordBatch),
     /// The answer needs the status of running pipelines: SHOW PIPELINES, with what the catalog knows.
     Pipelines(RecordBatch),
+    /// SHOW CHECKPOINTS: the answer is the engine's.
+    Checkpoints,
     /// EXPLAIN WATERMARK: the caller fills in what holds each source's watermark.
     ExplainWatermark {
         /// The sources that the object reads, directly or not.

@@ -19,6 +19,7 @@ impl Context<'_> {
         let rows = match show {
             Show::Objects(kind) => self.objects(*kind)?,
             Show::Pipelines => return Ok(Planned::Pipelines(self.pipelines()?)),
+            Show::Checkpoints => return Ok(Planned::Checkpoints),
             Show::Create(name, at) => {
                 let entry = self.catalog.require(name).map_err(|e| e.at(*at))?;
                 table(&["name", "sql"], vec![vec![entry.name().to_owned(), entry.sql.clone()]])?

@@ -121,6 +121,11 @@ pub struct SinkProgress {
 }
 
 impl Checkpoint {
+    /// Bytes in the outboxes that no target had acknowledged.
+    pub fn staged_bytes(&self) -> u64 {
+        self.outboxes().map(|mark| mark.position.0.saturating_sub(mark.acknowledged.0)).sum()
+    }
+
     /// The mark of a WAL log.
     pub fn wal_mark(&self, log: WalLog) -> Option<&WalMark> {
         self.draft.wal.iter().find(|mark| mark.log == log)
