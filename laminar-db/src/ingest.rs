@@ -1,12 +1,16 @@
-//! Rows that come as a whole body, JSON lines or CSV, into a table or push source.
+//! Rows that come as a whole body, JSON lines, CSV or an Arrow stream, into a table or push source.
 //!
 //! Invariants: all rows of a body are taken or none; what does not fit names its line; when the answer
 //! comes the rows are durable. It is a COPY whose data are at hand, so it refuses what COPY refuses.
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::{CastOptions, cast_with_options, concat_batches};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use arrow::util::display::FormatOptions;
 use laminar_core::connector::options::Options;
 use laminar_core::connector::{Decoder, RawRecord};
 
@@ -22,6 +26,16 @@ pub enum BodyFormat {
     JsonLines,
     /// CSV with a first line that names the columns.
     Csv,
+    /// An Arrow IPC stream whose columns have the names of the target's.
+    ArrowStream,
+}
+
+const UNTAKEN: &str = "no row of this request was taken";
+
+/// The columns with NULL allowed: NOT NULL is checked with the rows of the whole target.
+fn relaxed(columns: &SchemaRef) -> SchemaRef {
+    let nullable = |field: &FieldRef| field.as_ref().clone().with_nullable(true);
+    Arc::new(Schema::new(columns.fields().iter().map(nullable).collect::<Vec<_>>()))
 }
 
 impl Database {
@@ -45,7 +59,32 @@ impl Database {
                 let copy = self.begin_copy(target, Some(&names)).await?;
                 copy.finish_records(records).await
             }
+            BodyFormat::ArrowStream => self.ingest_arrow(target, body).await,
         }
+    }
+
+    async fn ingest_arrow(&self, target: &str, body: &[u8]) -> Result<u64, DbError> {
+        let broken = |error: &ArrowError| {
+            DbError::new("LDB-4076", "22P03", format!("the body is no whole Arrow IPC stream: {error}"))
+                .with_hint(UNTAKEN)
+        };
+        let reader = StreamReader::try_new(body, None).map_err(|error| broken(&error))?;
+        let schema = reader.schema();
+        let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| broken(&error))?;
+        let rows = concat_batches(&schema, &batches).map_err(|error| broken(&error))?;
+        let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let copy = self.begin_copy(target, Some(&names)).await?;
+        let wanted = relaxed(&copy.columns());
+        let strict = CastOptions { safe: false, format_options: FormatOptions::default() };
+        let cast = |(column, field): (&ArrayRef, &FieldRef)| {
+            cast_with_options(column, field.data_type(), &strict).map_err(|error| {
+                let message = format!("column \"{}\" does not fit {}: {error}", field.name(), field.data_type());
+                DbError::new("LDB-4077", "22000", message).with_hint(UNTAKEN)
+            })
+        };
+        let columns = rows.columns().iter().zip(wanted.fields()).map(cast).collect::<Result<Vec<_>, _>>()?;
+        let rows = RecordBatch::try_new(wanted, columns).map_err(|error| broken(&error))?;
+        copy.finish_with(rows).await
     }
 
     async fn begin_copy(&self, target: &str, columns: Option<&[String]>) -> Result<CopyIn, DbError> {
@@ -71,23 +110,18 @@ impl Database {
                 continue;
             }
             let record = RawRecord { payload: line, key: None, offset: index as u64, timestamp_ms: None };
-            decoder.push(&record).map_err(|refused| {
-                malformed(index + 1, &refused.reason).with_hint("no row of this request was taken")
-            })?;
+            decoder.push(&record).map_err(|refused| malformed(index + 1, &refused.reason).with_hint(UNTAKEN))?;
         }
         decoder.finish().map_err(|error| DbError::new("LDB-4072", "XX000", format!("internal: {}", error.message)))
     }
 
     fn json_decoder(&self, columns: &SchemaRef) -> Result<Box<dyn Decoder>, DbError> {
-        let fields = columns.fields().iter();
-        let names: Vec<String> = fields.clone().map(|field| field.name().clone()).collect();
-        // NOT NULL is checked with the rows of the whole target.
-        let relaxed: Vec<_> = fields.map(|field| field.as_ref().clone().with_nullable(true)).collect();
+        let names: Vec<String> = columns.fields().iter().map(|field| field.name().clone()).collect();
         let factory = self.inner.planner.registry().decoders.get("json").cloned().ok_or_else(|| {
             DbError::new("LDB-4073", "0A000", "this server has no JSON decoder").with_hint("send text/csv")
         })?;
         factory
-            .create(&names, Arc::new(Schema::new(relaxed)), &Options::new())
+            .create(&names, relaxed(columns), &Options::new())
             .map_err(|error| DbError::new("LDB-4074", "0A000", error.message).with_hint("send text/csv"))
     }
 }

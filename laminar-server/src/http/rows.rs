@@ -26,7 +26,8 @@ fn format(headers: &HeaderMap) -> Result<BodyFormat, Problem> {
     match given.split(';').next().map(str::trim).unwrap_or_default() {
         "application/x-ndjson" | "application/jsonl" | "application/json" => Ok(BodyFormat::JsonLines),
         "text/csv" => Ok(BodyFormat::Csv),
+        "application/vnd.apache.arrow.stream" => Ok(BodyFormat::ArrowStream),
         _ => Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("rows cannot be read from {given}"))
-            .hint("send Content-Type: application/x-ndjson (a JSON object a line) or text/csv (with a header line)")),
+            .hint("send Content-Type: application/x-ndjson (a JSON object a line), text/csv (with a header line) or application/vnd.apache.arrow.stream")),
     }
 }

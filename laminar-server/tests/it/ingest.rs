@@ -49,3 +49,43 @@ async fn rows_posted_over_http_are_taken_whole_and_survive_a_kill() {
     assert_eq!(answer(&client, "SELECT id, x, y FROM t ORDER BY id").await, "1 a 1.5\n2 b NULL\n3 c, NULL");
     assert_eq!(answer(&client, "SELECT n FROM v").await, "1");
 }
+
+/// An Arrow IPC stream of one batch.
+fn arrow_stream(columns: Vec<(&str, arrow::array::ArrayRef)>) -> Vec<u8> {
+    let batch = arrow::array::RecordBatch::try_from_iter(columns).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = arrow::ipc::writer::StreamWriter::try_new(&mut bytes, &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    drop(writer);
+    bytes
+}
+
+#[tokio::test]
+async fn an_arrow_stream_is_taken_by_column_name_and_cast_or_refused_whole() {
+    use std::sync::Arc;
+
+    use arrow::array::{Int32Array, StringArray};
+    let server = Server::with("");
+    let client = server.connect().await;
+    client.batch_execute("CREATE TABLE t (id BIGINT PRIMARY KEY, x VARCHAR NOT NULL, y DOUBLE)").await.unwrap();
+    let post =
+        |body: &[u8]| server.http_as("application/vnd.apache.arrow.stream", "POST", "/api/v1/sources/t/rows", body);
+    let ids = || -> arrow::array::ArrayRef { Arc::new(Int32Array::from(vec![1, 2, 3])) };
+    let texts = |values: [Option<&str>; 3]| -> arrow::array::ArrayRef { Arc::new(StringArray::from(values.to_vec())) };
+    let good = arrow_stream(vec![("x", texts([Some("a"), Some("b"), Some("c")])), ("id", ids())]);
+    assert_eq!(post(&good), (200, "{\"rows\":3}".to_owned()));
+    let refused: [(Vec<u8>, u16, &str); 6] = [
+        (good.clone(), 409, "uplicate"),
+        (good[..good.len() / 2].to_vec(), 400, "no whole Arrow IPC stream"),
+        (b"not Arrow".to_vec(), 400, "no whole Arrow IPC stream"),
+        (arrow_stream(vec![("id", texts([Some("8"), Some("9"), Some("many")])), ("x", ids())]), 400, "many"),
+        (arrow_stream(vec![("id", ids()), ("nope", ids())]), 400, "nope"),
+        (arrow_stream(vec![("id", ids()), ("x", texts([Some("a"), None, None]))]), 400, "NOT NULL"),
+    ];
+    for (body, status, words) in refused {
+        let (found, text) = post(&body);
+        assert!(found == status && text.contains(words), "{words}: {found} {text}");
+    }
+    assert_eq!(answer(&client, "SELECT id, x, y FROM t ORDER BY id").await, "1 a NULL\n2 b NULL\n3 c NULL");
+}

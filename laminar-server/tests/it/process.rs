@@ -177,14 +177,14 @@ impl Server {
     }
 
     /// One HTTP request with a body of this type; status and body of the answer.
-    pub fn http_as(&self, content_type: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+    pub fn http_as(&self, content_type: &str, method: &str, path: &str, body: impl AsRef<[u8]>) -> (u16, String) {
         use std::io::{Read as _, Write as _};
         let mut stream = std::net::TcpStream::connect(self.http).expect("a connection");
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+            body.as_ref().len()
         );
-        stream.write_all(request.as_bytes()).expect("a request");
+        stream.write_all(&[request.as_bytes(), body.as_ref()].concat()).expect("a request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
