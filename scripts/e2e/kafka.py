@@ -11,6 +11,7 @@ scripts/kafka.sh needs.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -290,13 +291,23 @@ def differing(found: dict, wanted: dict, where: str):
     assert not wrong, f"{where} differs in {len(wrong)} of {len(wanted)} bars, e.g. (found, wanted) {sample}"
 
 
-def undisturbed(binary, kafka, rows, expected, run: str):
-    server = Server(binary, kafka.address, run)
+@contextlib.contextmanager
+def serving(binary, kafka, run: str, exact: bool = False):
+    """A server over topics of its own; stopped at the end, unless something failed."""
+    server = Server(binary, kafka.address, run, exact)
     try:
-        kafka.create(f"trades_{run}")
-        kafka.create(f"ohlc_1m_{run}")
+        for topic in ("trades", "ohlc_1m", "copy"):
+            kafka.create(f"{topic}_{run}")
         server.start()
-        began = time.monotonic()
+        yield server
+        server.stop()
+    finally:
+        finish(server)
+
+
+def undisturbed(binary, kafka, rows, expected, run: str):
+    began = time.monotonic()
+    with serving(binary, kafka, run) as server:
         kafka.produce(f"trades_{run}", rows + end_rows(rows))
         twice = check(server, kafka, run, expected, kills=0)
         assert twice == 0, "without a failure nothing is written twice"
@@ -305,19 +316,11 @@ def undisturbed(binary, kafka, rows, expected, run: str):
         server.start()
         check(server, kafka, run, expected, kills=0)
         print("after a clean restart: the same")
-        server.stop()
-    finally:
-        finish(server)
 
 
 def killed(binary, kafka, rows, expected, run: str, kills: int, exact: bool = False):
     rng = random.Random(run)
-    server = Server(binary, kafka.address, run, exact)
-    try:
-        kafka.create(f"trades_{run}")
-        kafka.create(f"ohlc_1m_{run}")
-        kafka.create(f"copy_{run}")
-        server.start()
+    with serving(binary, kafka, run, exact) as server:
         slices = [rows[len(rows) * n // kills : len(rows) * (n + 1) // kills] for n in range(kills)]
         for piece in slices:
             kafka.produce(f"trades_{run}", piece)
@@ -328,30 +331,21 @@ def killed(binary, kafka, rows, expected, run: str, kills: int, exact: bool = Fa
         kafka.produce(f"trades_{run}", end_rows(rows))
         twice = check(server, kafka, run, expected, 0 if exact else kills)
         slowest = max(server.restarts_s)
-        if exact:
-            # A late copy would come with the next life: each bar is there once, now and after another start.
-            server.kill()
-            server.start()
-            time.sleep(1)
-            twice = check(server, kafka, run, expected, kills=0)
-            assert twice == 0, "each bar is written exactly once"
-            check_copies(kafka, run, len(rows))
-            print(f"exactly once, kill -9 at {kills} points: {len(expected)} bars and {len(rows)} copied trades, 0 lost, 0 doubled, 0 wrong, slowest start {slowest:.2f} s")
-            server.stop()
+        if not exact:
+            print(f"kill -9 at {kills} points: nothing lost, the view exact, {twice} bars written again, slowest start {slowest:.2f} s")
             return
-        print(f"kill -9 at {kills} points: nothing lost, the view exact, {twice} bars written again, slowest start {slowest:.2f} s")
-        server.stop()
-    finally:
-        finish(server)
+        # A late copy would come with the next life: each bar is there once, now and after another start.
+        server.kill()
+        server.start()
+        time.sleep(1)
+        twice = check(server, kafka, run, expected, kills=0)
+        assert twice == 0, "each bar is written exactly once"
+        check_copies(kafka, run, len(rows))
+        print(f"exactly once, kill -9 at {kills} points: {len(expected)} bars and {len(rows)} copied trades, 0 lost, 0 doubled, 0 wrong, slowest start {slowest:.2f} s")
 
 
 def broker_away(binary, kafka, rows, expected, run: str, exact: bool = False):
-    server = Server(binary, kafka.address, run, exact)
-    try:
-        kafka.create(f"trades_{run}")
-        kafka.create(f"ohlc_1m_{run}")
-        kafka.create(f"copy_{run}")
-        server.start()
+    with serving(binary, kafka, run, exact) as server:
         half = len(rows) // 2
         kafka.produce(f"trades_{run}", rows[:half])
         kafka.down()
@@ -370,12 +364,8 @@ def broker_away(binary, kafka, rows, expected, run: str, exact: bool = False):
         if exact:
             check_copies(kafka, run, len(rows))
             print("exactly once with the broker away in the middle: 0 lost, 0 doubled, 0 wrong")
-            server.stop()
-            return
-        print(f"the broker away in the middle: nothing lost, the view exact, {twice} bars written again")
-        server.stop()
-    finally:
-        finish(server)
+        else:
+            print(f"the broker away in the middle: nothing lost, the view exact, {twice} bars written again")
 
 
 def finish(server: Server):
@@ -407,7 +397,7 @@ def main():
         expected = recompute(rows)
         undisturbed(given.target / "laminardb-server", kafka, rows, expected, f"calm_{given.seed}")
         killed(given.target / "laminardb-server", kafka, rows, expected, f"kills_{given.seed}", given.kills)
-        killed(given.target / "laminardb-server", kafka, rows, expected, f"exact_{given.seed}", given.kills, exact=True)
+        killed(given.target / "laminardb-server", kafka, rows, expected, f"exact_{given.seed}", 2 * given.kills, exact=True)
         if kafka.is_ours():
             broker_away(given.target / "laminardb-server", kafka, rows, expected, f"away_{given.seed}")
             broker_away(given.target / "laminardb-server", kafka, rows, expected, f"back_{given.seed}", exact=True)
