@@ -138,6 +138,8 @@ impl Control {
             self.set_state(object, ObjectState::Paused);
             return reply.send(Err(error));
         }
+        // It may have to wait for a sink all the same.
+        self.press();
         self.unpart(object, reply);
     }
 

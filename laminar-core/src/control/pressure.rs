@@ -63,11 +63,11 @@ impl Control {
         });
         let Some(entry) = self.catalog.entries.get_mut(&object) else { return };
         let pressed = std::mem::replace(&mut entry.pressed, by.is_some());
-        entry.state = match (&entry.state, waiting) {
-            (ObjectState::Running, Some(why)) => ObjectState::Waiting(why),
-            (ObjectState::Waiting(_), None) if pressed => ObjectState::Running,
-            _ => return self.follow(object),
-        };
+        match (&entry.state, waiting) {
+            (ObjectState::Running, Some(why)) => entry.state = ObjectState::Waiting(why),
+            (ObjectState::Waiting(_), None) if pressed => entry.state = ObjectState::Running,
+            _ => {}
+        }
         self.follow(object);
     }
 

@@ -136,7 +136,12 @@ fn dropping_a_full_sink_lets_what_fed_it_go_on() {
         driver.advance(50_000).unwrap();
     }
     assert!(matches!(state_of(&mut driver, 2), ObjectState::Waiting(_)));
-    // A user's PAUSE outlives the sink's.
+    // A user's PAUSE and RESUME do not change that it waits, and a PAUSE outlives the sink's.
+    driver.wait(|handle, reply| handle.pause(ObjectId(2), reply)).unwrap();
+    driver.wait(|handle, reply| handle.resume(ObjectId(2), reply)).unwrap();
+    driver.advance(5_000_000).unwrap();
+    assert!(matches!(state_of(&mut driver, 2), ObjectState::Waiting(_)));
+    assert!(rows_of(&mut driver, 2).len() < all.len());
     driver.wait(|handle, reply| handle.pause(ObjectId(2), reply)).unwrap();
     let drop_sink = crate::engine::Deployment { add: vec![], drop: vec![ObjectId(3)] };
     driver.wait(|handle, reply| handle.deploy(drop_sink, reply)).unwrap();
