@@ -13,6 +13,7 @@ use super::pressure::Pressure;
 use super::publish::Collecting;
 use super::query::{Follower, ReadFlight, StatusFlight, WaitingRead};
 use super::source_task::Stop;
+use super::stop::Draining;
 use crate::connector::{Fault, Registry};
 use crate::engine::message::{Command, ControlLetter, Event, Notice, Request};
 use crate::engine::status::ObjectState;
@@ -95,6 +96,7 @@ pub struct Control {
     pub(super) next_request: u64,
     letters: VecDeque<ControlLetter>,
     pub(super) stopping: Option<Vec<Reply<()>>>,
+    pub(super) draining: Option<Draining>,
     stopped: Vec<ReactorId>,
     over: bool,
     begun: bool,
@@ -135,6 +137,7 @@ impl Control {
             next_request: 0,
             letters: VecDeque::new(),
             stopping: None,
+            draining: None,
             stopped: Vec::new(),
             over: false,
             begun: false,
@@ -205,29 +208,6 @@ impl Control {
         }
     }
 
-    /// Ends the engine: first a checkpoint, where something is kept.
-    fn shutdown(&mut self, reply: Reply<()>) {
-        if let Some(replies) = &mut self.stopping {
-            replies.push(reply);
-            return;
-        }
-        self.stopping = Some(vec![reply]);
-        if self.store.is_some() && matches!(self.boot, BootStep::Ready) && !self.stuck {
-            let mailbox = self.mailbox.clone();
-            self.checkpoints.push(Reply::new(move |_| mailbox.post(ControlLetter::Event(Event::Saved))));
-            self.coordinator.want(Wanted::Checkpoint);
-        } else {
-            self.stop_reactors();
-        }
-    }
-
-    fn stop_reactors(&mut self) {
-        for running in self.sources.values().chain(self.sinks.values()) {
-            running.end();
-        }
-        self.broadcast(|| Command::Shutdown);
-    }
-
     /// The objects of the catalog cannot run: the engine does not start.
     pub(super) fn refuse_start(&mut self, error: EngineError) {
         if let Some(ready) = self.ready.take() {
@@ -248,7 +228,8 @@ impl Control {
             Event::Stored { reactor, barrier, part } => self.part_stored(reactor, barrier, part, now.micros),
             Event::Refused(error) => self.refuse_start(error),
             Event::Replayed => self.replayed(),
-            Event::Saved => self.stop_reactors(),
+            Event::Saved { published } => self.saved(published, now),
+            Event::Drained(reactor) => self.drained(reactor),
             Event::Held(reply) => self.held(reply),
             Event::Freed(object, reply) => self.freed(object, reply),
             Event::DataFlows => self.coordinator.data_flows(),
@@ -376,7 +357,7 @@ impl Task for Control {
             }
             return Next::Done;
         }
-        let until = self.drive_epochs(now);
+        let until = self.drive_epochs(now).into_iter().chain(self.end_drain(now)).min();
         if self.mailbox.waiting() { Next::Again } else { Next::Wait(until) }
     }
 }

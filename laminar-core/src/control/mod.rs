@@ -16,6 +16,7 @@ mod query;
 mod sealed;
 mod source_task;
 mod status;
+mod stop;
 
 pub use core::{Control, ControlParts};
 pub use planner::home_of;

@@ -3,7 +3,7 @@
 //! Invariants: the position of a split is taken when the barrier enters, and is one for all its
 //! users; a reactor reports once per barrier, when every fragment that joined before it has passed.
 
-use super::core::{Engine, Flight};
+use super::core::{Closing, Engine, Flight};
 use super::feed::{GroupId, User};
 use super::fragment::{FragmentId, Item};
 use super::message::{Cursor, Event};
@@ -19,6 +19,9 @@ impl Engine {
     /// A barrier has come: it enters at every source leaf, and pending plans join behind it.
     pub(super) fn begin_barrier(&mut self, barrier: Barrier) {
         let mut cursors = if barrier.checkpoint.is_some() { self.cursors() } else { Vec::new() };
+        if barrier.checkpoint.is_some() && self.closing == Closing::Asked {
+            self.closing = Closing::At(barrier.epoch);
+        }
         self.last_barrier = barrier.epoch;
         self.flowing = false;
         let remaining = self.behind(barrier.epoch);

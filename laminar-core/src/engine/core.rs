@@ -22,7 +22,7 @@ use super::store::Store;
 use super::subscribe::Subscription;
 use crate::connector::Registry;
 use crate::expr::ExprCompiler;
-use crate::ids::{Epoch, ReactorId, ShardId};
+use crate::ids::{Epoch, ObjectId, ReactorId, ShardId};
 use crate::lane::Mark;
 use crate::operator::Barrier;
 use crate::reactor::{Mailbox, Now, Turn, Turning};
@@ -87,6 +87,17 @@ pub(super) struct Flight {
     pub(super) entered: u64,
 }
 
+/// Whether the end is near.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closing {
+    /// It is not.
+    No,
+    /// The next checkpoint is the last.
+    Asked,
+    /// This epoch's barrier is the last that counts.
+    At(Epoch),
+}
+
 /// A plan that has been built and has not joined.
 pub(super) struct PendingPlan {
     pub(super) plan: Arc<AttachPlan>,
@@ -119,6 +130,9 @@ pub struct Engine {
     pub(super) pushes: Vec<Push>,
     /// Pushed rows that are checked and have not entered a chain, in order.
     pub(super) pushed: VecDeque<Pushed>,
+    pub(super) closing: Closing,
+    /// Sinks whose targets get the last checkpoint's rows before the end.
+    pub(super) drain: Option<Vec<ObjectId>>,
     /// Rows of clients that wait for a sink.
     pub(super) delayed: Delayed,
     pub(super) stages: Vec<Stage>,
@@ -169,6 +183,8 @@ impl Engine {
             splits: Vec::new(),
             pushes: Vec::new(),
             pushed: VecDeque::new(),
+            closing: Closing::No,
+            drain: None,
             delayed: Delayed::default(),
             stages: Vec::new(),
             subscriptions: Vec::new(),
@@ -223,6 +239,8 @@ impl Engine {
             Command::Unsubscribe(id) => self.subscriptions.retain(|subscription| subscription.id != id),
             Command::Advance(advance) => self.advance_watermark(advance, now),
             Command::Choke(groups) => self.choke(groups),
+            Command::Closing => self.closing = Closing::Asked,
+            Command::Drain(sinks) => self.drain = Some(sinks),
             Command::Acknowledged { sink, shard, sequence } => self.acknowledged(sink, shard, sequence),
             Command::Published(note) => self.published(&note),
             Command::Status(id) => self.report_status(id, now),

@@ -86,6 +86,10 @@ pub enum Command {
     Hold(Arc<HoldPlan>),
     /// Rows that clients push into these groups wait, and no others.
     Choke(Arc<BTreeSet<GroupId>>),
+    /// The next checkpoint is the last: nothing behind its barrier is staged.
+    Closing,
+    /// Tell when the targets of these sinks have all that the last checkpoint holds.
+    Drain(Vec<ObjectId>),
     /// Ends an epoch at the splits.
     Barrier(Barrier),
     /// An epoch is complete on all reactors.
@@ -261,7 +265,12 @@ pub enum Event {
     /// A pipeline that goes on is parted from its splits for certain.
     Freed(ObjectId, Reply<()>),
     /// The last checkpoint before the end is published, or cannot be.
-    Saved,
+    Saved {
+        /// Which of the two.
+        published: bool,
+    },
+    /// The sinks of a reactor have nothing left of the last checkpoint.
+    Drained(ReactorId),
     /// A replayed record has entered the chains.
     Replayed,
     /// A reactor has stopped.

@@ -4,6 +4,7 @@ use super::core::Engine;
 use super::feed::Feed;
 use super::message::Event;
 use super::split::Split;
+use super::stage::Stage;
 use super::status::{OperatorStatus, PipelineBytes, ReactorStatus, SplitStatus, StageStatus, TimeState};
 use crate::data::EventTime;
 use crate::ids::{ObjectId, ShardId};
@@ -111,7 +112,8 @@ impl Engine {
         all
     }
 
-    /// Tells which stages have become full or have drained, and whether a checkpoint should come early.
+    /// Tells which stages have become full or have drained, whether a checkpoint should come early, and at the
+    /// end that nothing is left.
     pub(super) fn tell_pressure(&mut self) {
         let mut events = Vec::new();
         for stage in &mut self.stages {
@@ -121,6 +123,10 @@ impl Engine {
             if stage.asks_for_checkpoint() {
                 events.push(Event::WantsCheckpoint);
             }
+        }
+        let left = |stage: &Stage, sinks: &[ObjectId]| sinks.contains(&stage.sink()) && !stage.is_drained();
+        if self.drain.take_if(|sinks| !self.stages.iter().any(|stage| left(stage, sinks))).is_some() {
+            events.push(Event::Drained(self.me));
         }
         events.into_iter().for_each(|event| self.tell(event));
     }

@@ -11,7 +11,7 @@ use arrow::datatypes::Schema;
 
 use super::EngineError;
 use super::chain::{Outgoing, judged};
-use super::core::Engine;
+use super::core::{Closing, Engine};
 use super::feed::item;
 use super::fragment::{Fragment, FragmentId, Item, Stepped};
 use super::message::Event;
@@ -325,6 +325,9 @@ impl Engine {
         self.links[fragment.index()] = links;
         for stage in self.stages.iter_mut().filter(|stage| stage.fragment() == fragment) {
             stage.barrier(barrier);
+            if self.closing == Closing::At(barrier.epoch) {
+                stage.close();
+            }
         }
         for subscription in self.subscriptions.iter_mut().filter(|s| s.fragment == fragment) {
             subscription.barrier(barrier.epoch);

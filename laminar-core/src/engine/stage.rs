@@ -56,8 +56,8 @@ pub struct Stage {
     largest: usize,
     exact: bool,
     asked: bool,
-    /// A row could not be sent.
-    broken: bool,
+    /// It takes no rows any more: one could not be sent, or the last checkpoint has passed.
+    closed: bool,
 }
 
 impl Stage {
@@ -105,7 +105,7 @@ impl Stage {
             largest,
             exact: spec.delivery == Delivery::ExactlyOnce,
             asked: false,
-            broken: false,
+            closed: false,
             plan: plan.clone(),
         })
     }
@@ -163,6 +163,16 @@ impl Stage {
         }
     }
 
+    /// Takes no rows any more.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Whether the target has everything from before the newest checkpoint's barrier.
+    pub fn is_drained(&self) -> bool {
+        self.kept.iter().all(|kept| kept.frames.front().is_none_or(|(frame, _)| frame.sequence >= kept.cut))
+    }
+
     /// Whether it waits for the rows as of its first barrier.
     pub fn wants_snapshot(&self) -> bool {
         self.held.is_some()
@@ -189,7 +199,7 @@ impl Stage {
     /// # Errors
     /// A value that the format cannot hold, or a row that is larger than a frame may be.
     pub fn rows(&mut self, slot: usize, batch: &Batch, epoch: Epoch) -> Result<(), EngineError> {
-        if !self.joined || self.broken {
+        if !self.joined || self.closed {
             return Ok(());
         }
         if let Some(held) = &mut self.held {
@@ -203,7 +213,7 @@ impl Stage {
                 Ok(())
             }
             Err(error) => {
-                self.broken = true;
+                self.closed = true;
                 Err(error)
             }
         }

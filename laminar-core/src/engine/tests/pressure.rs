@@ -152,3 +152,32 @@ fn dropping_a_full_sink_lets_what_fed_it_go_on() {
     driver.advance(5_000_000).unwrap();
     assert_eq!(rows_of(&mut driver, 2), as_rows(&all));
 }
+
+/// Rows flow while the engine is told to stop: what it has counted is at the target when it has ended, and
+/// the next start sends none of it again.
+#[test]
+fn an_orderly_end_under_load_writes_every_row_once() {
+    for seed in 0..10 {
+        let (feeds, target) = (Feeds::new(2), Target::default());
+        let mut machine = SimMachine::new(seed);
+        let options = |reactors| EngineOptions { shards: Some(4), ..options(reactors) };
+        let mut driver = open_with(&machine, options(2), &feeds, &target, seed);
+        deploy(&mut driver, vec![source(1, Some("test"), 0), plain_stream(2, 1), sink(3, 2, plain())]);
+        let all = rows(0, 4_000);
+        for (step, piece) in all.chunks(400).enumerate() {
+            feeds.push(step % 2, piece);
+            for _ in 0..step + seed as usize {
+                driver.round();
+            }
+            driver.wait(|handle, reply| handle.shutdown(reply)).unwrap();
+            drop(driver);
+            machine = if step % 2 == 0 { machine.kill(seed) } else { machine.crash(seed) };
+            driver = open_with(&machine, options([1, 2, 4][step % 3]), &feeds, &target, seed + step as u64);
+        }
+        feeds.end();
+        driver.advance(5_000_000).unwrap();
+        let mut taken = target.taken.lock().unwrap().clone();
+        taken.sort();
+        assert_eq!(taken, as_rows(&all), "seed {seed}: all of them, and none twice");
+    }
+}

@@ -236,6 +236,32 @@ fn rows_leave_with_a_published_checkpoint_and_not_before() {
 }
 
 #[test]
+fn an_orderly_end_brings_the_last_checkpoint_to_the_target_and_does_not_wait_for_ever() {
+    let (feeds, ledger) = (Feeds::new(0), Ledger::default());
+    let machine = SimMachine::new(15);
+    let slow = || EngineOptions { shards: Some(4), checkpoint_interval: Duration::from_secs(3600), ..options(2) };
+    let mut driver = open_with(&machine, slow(), &feeds, &ledger, 1);
+    deploy(&mut driver, vec![source(1, None, 0), kept(2, 1), exact(3, 2, &kept(2, 1))]);
+    driver.advance(1_000_000).unwrap();
+    driver.wait(|handle, reply| handle.insert(insert(1, &[(1, 1, 1)]), reply)).unwrap();
+    driver.wait(|handle, reply| handle.shutdown(reply)).unwrap();
+    assert_eq!(ledger.rows(), [vec![1, 1, 1]], "they are there when it has ended");
+    drop(driver);
+    let machine = machine.crash(1);
+    let mut driver = open_with(&machine, slow(), &feeds, &ledger, 2);
+    driver.advance(1_000_000).unwrap();
+    driver.wait(|handle, reply| handle.insert(insert(1, &[(2, 2, 2)]), reply)).unwrap();
+    ledger.lock().away = true;
+    driver.wait(|handle, reply| handle.shutdown(reply)).unwrap();
+    assert!(driver.now().micros < 10_000_000, "a target that is away delays the end by seconds");
+    drop(driver);
+    ledger.lock().away = false;
+    let mut driver = open_with(&machine.crash(2), slow(), &feeds, &ledger, 3);
+    driver.advance(30_000_000).unwrap();
+    assert_eq!(ledger.rows(), [vec![1, 1, 1], vec![2, 2, 2]], "and the next start sends them, once");
+}
+
+#[test]
 fn a_sink_over_rows_that_exist_writes_them_once_also_after_a_restart() {
     let (feeds, ledger) = (Feeds::new(0), Ledger::default());
     let machine = SimMachine::new(6);
