@@ -144,7 +144,7 @@ impl Trouble {
             };
         };
         let (code, reason) = (answer.code().code(), words(answer));
-        match (&code[..2], code) {
+        match (code.get(..2).unwrap_or_default(), code) {
             ("28", _) => Self::Denied { server, reason, advice: "check user and password, and pg_hba.conf".into() },
             ("3D", _) => Self::Denied { server, reason, advice: "create the database, or name another one".into() },
             (_, "42501") => {
