@@ -259,3 +259,62 @@ async fn row_that_postgres_refuses_is_shown_in_its_words_and_arrives_when_the_ta
     }
     assert!(!server.log().contains(PASSWORD), "{}", server.log());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copy_of_a_data_directory_takes_the_sinks_over_and_the_original_stops_for_good() {
+    let cluster = Cluster::start();
+    let target = target(&cluster).await;
+    target.batch_execute("CREATE TABLE copies (id bigint)").await.unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let config = CONFIG.replace("\"files\"", &format!("\"{}\"", files.path().display()));
+    let mut original = Server::with(&config);
+    let client = original.connect().await;
+    client.batch_execute(DEFINE).await.unwrap();
+    client.batch_execute(&sink("copies", "copies", &cluster, ", delivery = 'exactly_once'")).await.unwrap();
+    let out = files.path().join("out");
+    let parts = format!(
+        "CREATE SINK parts FROM copies WITH (connector = 'file', path = '{}', format = 'csv', delivery = 'exactly_once')",
+        out.display()
+    );
+    client.batch_execute(&parts).await.unwrap();
+    let written = || {
+        let entries = out.read_dir().unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+        let mut rows: Vec<String> = entries.flat_map(|path| lines(&std::fs::read_to_string(path).unwrap())).collect();
+        rows.sort();
+        rows
+    };
+    let arrive = async |server: &Server, rows: &[&str]| {
+        await_equal("files", server, async || (written(), rows.iter().map(ToString::to_string).collect())).await;
+        expect(&target, "SELECT id FROM copies ORDER BY id", &[&rows.join("\n")]).await;
+    };
+    client.batch_execute("INSERT INTO s VALUES (1)").await.unwrap();
+    arrive(&original, &["1"]).await;
+    assert_eq!(original.stop().code(), Some(0), "{}", original.log());
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    let copied = std::process::Command::new("cp").arg("-a").arg(original.data_dir()).arg(&data).status().unwrap();
+    assert!(copied.success());
+    original.resume();
+    original.connect().await.batch_execute("INSERT INTO s VALUES (2)").await.unwrap();
+    arrive(&original, &["1", "2"]).await;
+    // The copy knows nothing of row 2, and so less than the targets: it may write neither.
+    let copy = Server::in_data_dir(&data, &config);
+    let failed = async |server: &Server, code: &str| {
+        let began = Instant::now();
+        loop {
+            let (_, sinks) = server.http("GET", "/api/v1/sinks", None);
+            if sinks.matches(code).count() == 2 {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{code}: {sinks}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    failed(&copy, "LDB-3033").await;
+    // It has taken the names over, though: the original cannot know that nobody writes under them.
+    original.connect().await.batch_execute("INSERT INTO s VALUES (3)").await.unwrap();
+    failed(&original, "a copy of this data directory runs elsewhere").await;
+    copy.connect().await.batch_execute("INSERT INTO s VALUES (4)").await.unwrap();
+    assert_eq!(answer(&copy.connect().await, "SELECT id FROM all_rows ORDER BY id").await, "1\n4");
+    arrive(&original, &["1", "2"]).await;
+}

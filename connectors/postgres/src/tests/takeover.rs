@@ -1,5 +1,7 @@
 //! Lives of one sink: killed, cut off, followed (K6).
 
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use laminar_core::connector::Fault;
@@ -14,13 +16,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Another connection, which keeps rows from a table until it is asked to stop.
 struct Gate(Database);
 
+/// Rows wait before they are inserted.
+const AT_INSERT: &str = "CREATE TRIGGER gate BEFORE INSERT ON";
+/// The transaction waits when COMMIT has arrived.
+const AT_COMMIT: &str = "CREATE CONSTRAINT TRIGGER gate AFTER INSERT ON";
+
 impl Gate {
-    fn close(cluster: &Cluster, table: &str, number: u64) -> Self {
+    fn close(cluster: &Cluster, table: &str, number: u64, place: &str) -> Self {
         let database = Database::of(cluster);
+        let deferred = if place == AT_COMMIT { "DEFERRABLE INITIALLY DEFERRED" } else { "" };
         database.run(&format!(
             "CREATE FUNCTION {table}_gate() RETURNS trigger LANGUAGE plpgsql AS
                $$ BEGIN PERFORM pg_advisory_xact_lock({number}); RETURN new; END $$;
-             CREATE TRIGGER gate BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_gate();
+             {place} {table} {deferred} FOR EACH ROW EXECUTE FUNCTION {table}_gate();
              SELECT pg_advisory_lock({number})"
         ));
         Self(database)
@@ -53,7 +61,7 @@ fn a_takeover_waits_for_the_commit_that_is_under_way_and_sees_its_marker() {
     let mut first = applier(&spec, identity(20));
     first.start().unwrap();
     // The first life's commit stands still behind its marker, before its rows.
-    let gate = Gate::close(&cluster, "waits", 20);
+    let gate = Gate::close(&cluster, "waits", 20, AT_INSERT);
     let committing = std::thread::spawn(move || first.commit(CheckpointNumber(5), &frames(&[(1, Some("\"a\""))])));
     await_blocked(&database, identity(20), "advisory");
     let taking = std::thread::spawn(move || applier(&spec, identity(20)).start().unwrap());
@@ -73,7 +81,7 @@ fn a_commit_whose_connection_breaks_leaves_neither_rows_nor_marker() {
     let mut first = applier(&spec, identity(21));
     first.start().unwrap();
     first.commit(CheckpointNumber(4), &frames(&[(1, Some("\"a\""))])).unwrap();
-    let gate = Gate::close(&cluster, "broken", 21);
+    let gate = Gate::close(&cluster, "broken", 21, AT_INSERT);
     let committing = std::thread::spawn(move || first.commit(CheckpointNumber(5), &frames(&[(2, Some("\"b\""))])));
     let pid = await_blocked(&database, identity(21), "advisory");
     database.run(&format!("SELECT pg_terminate_backend({pid})"));
@@ -85,6 +93,65 @@ fn a_commit_whose_connection_breaks_leaves_neither_rows_nor_marker() {
     assert_eq!(database.rows("SELECT k FROM broken"), ["1"]);
     second.commit(CheckpointNumber(5), &frames(&[(2, Some("\"b\""))])).unwrap();
     assert_eq!(database.rows("SELECT k FROM broken ORDER BY k"), ["1", "2"]);
+}
+
+/// A socket between a sink and the server, which can lose the server's answers.
+struct Wire {
+    directory: tempfile::TempDir,
+    clients: Arc<Mutex<Vec<UnixStream>>>,
+}
+
+impl Wire {
+    fn to(cluster: &Cluster) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
+        let server = format!("{}/.s.PGSQL.5432", cluster.host());
+        let clients = Arc::new(Mutex::new(Vec::new()));
+        let known = clients.clone();
+        std::thread::spawn(move || {
+            while let Ok((client, _)) = listener.accept() {
+                let server = UnixStream::connect(&server).unwrap();
+                known.lock().unwrap().push(client.try_clone().unwrap());
+                for (mut from, mut to) in [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
+                {
+                    // An end of one side is not told to the other: the server goes on with what it has.
+                    std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+                }
+            }
+        });
+        Self { directory, clients }
+    }
+
+    fn cut(&self) {
+        for client in self.clients.lock().unwrap().drain(..) {
+            client.shutdown(std::net::Shutdown::Both).unwrap();
+        }
+    }
+}
+
+#[test]
+fn after_a_commit_whose_answer_was_lost_the_marker_decides_and_no_row_comes_twice() {
+    let cluster = Cluster::shared();
+    let database = Database::of(&cluster);
+    database.run("CREATE TABLE unanswered (k bigint, v text)");
+    let spec = spec(&cluster, "unanswered", Delivery::ExactlyOnce, Envelope::Plain);
+    let wire = Wire::to(&cluster);
+    let mut through = spec.clone();
+    through.options.insert("host".to_string(), wire.directory.path().display().to_string());
+    let mut first = applier(&through, identity(24));
+    first.start().unwrap();
+    let gate = Gate::close(&cluster, "unanswered", 24, AT_COMMIT);
+    let committing = std::thread::spawn(move || first.commit(CheckpointNumber(5), &frames(&[(1, Some("\"a\""))])));
+    await_blocked(&database, identity(24), "advisory");
+    wire.cut();
+    let error = committing.join().unwrap().unwrap_err();
+    assert_eq!(error.fault, Fault::External, "{error}");
+    assert_eq!(database.rows("SELECT k FROM unanswered").len(), 0, "nobody knows yet");
+    let taking = std::thread::spawn(move || applier(&spec, identity(24)).start().unwrap());
+    await_blocked(&database, identity(24), "transactionid");
+    gate.open();
+    assert_eq!(taking.join().unwrap(), Some(CheckpointNumber(5)), "it was committed");
+    assert_eq!(database.rows("SELECT k FROM unanswered"), ["1"]);
 }
 
 #[test]
