@@ -261,6 +261,25 @@ async fn row_that_postgres_refuses_is_shown_in_its_words_and_arrives_when_the_ta
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn key_of_a_sink_decides_whether_rows_are_replaced_or_added() {
+    let cluster = Cluster::start();
+    let target = target(&cluster).await;
+    target
+        .batch_execute("CREATE TABLE replaced (id bigint PRIMARY KEY); CREATE TABLE added (id bigint)")
+        .await
+        .unwrap();
+    let server = Server::with(CONFIG);
+    let client = server.connect().await;
+    client.batch_execute(DEFINE).await.unwrap();
+    for (table, more) in [("replaced", ", key = 'id'"), ("added", ", key = '', delivery = 'exactly_once'")] {
+        client.batch_execute(&sink(table, "copies", &cluster, more)).await.unwrap();
+    }
+    client.batch_execute("INSERT INTO s VALUES (1), (2), (1)").await.unwrap();
+    expect(&target, "SELECT id FROM added ORDER BY id", &["1\n1\n2"]).await;
+    expect(&target, "SELECT id FROM replaced ORDER BY id", &["1\n2"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn copy_of_a_data_directory_takes_the_sinks_over_and_the_original_stops_for_good() {
     let cluster = Cluster::start();
     let target = target(&cluster).await;
