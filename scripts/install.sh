@@ -10,6 +10,8 @@ need make make
 need perl perl
 need pkg-config pkg-config
 need psql postgresql-client
+# A real server for the tests of the PostgreSQL sink, which start one of their own; its programs are not on the PATH.
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
 need python3 python3
 # For the real Kafka of the end-to-end tests (scripts/kafka.sh).
 need java default-jre-headless

@@ -104,7 +104,10 @@ pub(crate) fn plan_script(planner: &Planner, catalog: &Catalog, script: &str) ->
         };
         match catalog.get(&name) {
             Some(there) if same_definition(&there.sql, &statement.text) => {}
-            Some(there) => return Err(differs(&name, &there.sql, &statement.text)),
+            Some(there) => {
+                let shown = |sql: &str| laminar_sql::without_secrets(sql, planner.registry());
+                return Err(differs(&name, &shown(&there.sql), &shown(&statement.text)));
+            }
             None => {
                 let planned = planner.plan(&statement, &catalog, &SessionSettings::default(), &[])?;
                 catalog = change.take(planned, catalog)?;

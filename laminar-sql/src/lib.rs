@@ -12,5 +12,7 @@ pub mod expression;
 pub mod function;
 pub mod parse;
 pub mod plan;
+mod secrets;
 
 pub use error::{Kind, SqlError};
+pub use secrets::without_secrets;

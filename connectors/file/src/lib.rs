@@ -4,6 +4,7 @@
 //! thread per split reads ahead into a bounded queue.
 
 mod options;
+mod parts;
 mod place;
 mod reader;
 mod sink;

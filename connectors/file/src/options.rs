@@ -24,7 +24,7 @@ pub struct FileSourceOptions {
 /// What a file sink writes.
 #[derive(ConnectorOptions, Clone, Debug)]
 pub struct FileSinkOptions {
-    /// The file; it is made where it does not exist, else lines are appended.
+    /// The file, made where it does not exist, else lines are appended; exactly once: the directory of parts.
     #[option(alias = "connector.path")]
     pub path: String,
     /// At which size the file is put aside as path.000001 and so on, and a new one begun; without it never.

@@ -58,6 +58,11 @@ pub trait SinkFactory: Send + Sync {
         true
     }
 
+    /// The format of a sink that names none; none = it must name one.
+    fn format(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Checks the options and the schema without touching the other system; called at CREATE.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use laminar_connector_blackhole::BlackholeFactory;
 use laminar_connector_file::{FileSinkFactory, FileSourceFactory, Roots};
 use laminar_connector_generator::GeneratorFactory;
 use laminar_connector_kafka::{Bootstrap, KafkaSinkFactory, KafkaSourceFactory};
+use laminar_connector_postgres::PostgresSinkFactory;
 use laminar_core::connector::Registry;
 use laminar_formats::{CsvDecoderFactory, CsvEncoderFactory, JsonDecoderFactory, JsonEncoderFactory};
 
@@ -20,6 +21,7 @@ pub fn registry(config: &Config) -> Registry {
         .sink(BlackholeFactory::default())
         .sink(FileSinkFactory::new(roots))
         .sink(KafkaSinkFactory::new(bootstrap))
+        .sink(PostgresSinkFactory)
         .decoder(CsvDecoderFactory)
         .decoder(JsonDecoderFactory)
         .encoder(CsvEncoderFactory)

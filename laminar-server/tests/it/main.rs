@@ -4,9 +4,13 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests")]
 
+#[path = "../../../connectors/postgres/src/tests/cluster.rs"]
+#[allow(dead_code, reason = "the connector's own tests share a server")]
+mod cluster;
 mod consistency;
 mod demo;
 mod durable;
+mod exact;
 mod ingest;
 mod pause;
 mod process;

@@ -13,6 +13,7 @@ use crate::catalog::{CatalogEntry, kind_of};
 use crate::error::{Kind, SqlError};
 use crate::explain;
 use crate::parse::{Explain, ExplainFormat, RelationKind, Show, Statement, StatementKind};
+use crate::without_secrets;
 
 impl Context<'_> {
     pub(super) fn show(&self, show: &Show) -> Result<Planned, SqlError> {
@@ -22,7 +23,8 @@ impl Context<'_> {
             Show::Checkpoints => return Ok(Planned::Checkpoints),
             Show::Create(name, at) => {
                 let entry = self.catalog.require(name).map_err(|e| e.at(*at))?;
-                table(&["name", "sql"], vec![vec![entry.name().to_owned(), entry.sql.clone()]])?
+                let sql = without_secrets(&entry.sql, self.registry);
+                table(&["name", "sql"], vec![vec![entry.name().to_owned(), sql]])?
             }
             Show::PlanCoverage(of) => {
                 let entries: Vec<_> = match of {

@@ -13,6 +13,7 @@ use super::{Context, Planned};
 use crate::catalog::{CatalogEntry, kind_of};
 use crate::error::{Kind, SqlError};
 use crate::parse::{CreateSink, QueryTail, RelationKind, SinkInput};
+use crate::without_secrets;
 
 /// The name of the anonymous stream of a sink AS SELECT.
 fn stream_name(sink: &str) -> String {
@@ -62,6 +63,8 @@ impl Context<'_> {
                 notices.append(&mut more);
                 let sink_id = ObjectId(id.0 + 1);
                 entry.belongs_to = Some(sink_id);
+                // Shown as the query of a stream; what the sink was made from it keeps itself.
+                entry.sql = without_secrets(&entry.sql, self.registry);
                 let by = updated_by(&entry);
                 let schema = entry.schema().clone();
                 objects.push(entry);
@@ -104,6 +107,9 @@ impl Context<'_> {
             .sinks
             .get(connector.as_str())
             .ok_or_else(|| unknown_name("sink connector", &connector, self.registry.sinks.keys().copied()))?;
+        if connection.format.is_none() {
+            connection.format = factory.format().map(str::to_owned);
+        }
         let options = self
             .registry
             .sink_options(&connector, connection.format.as_deref(), &connection.given())

@@ -69,6 +69,36 @@ impl SinkFactory for Kafka {
     }
 }
 
+/// A sink without options of its own making: the reference shows more connectors than this test has.
+struct Target(&'static str, &'static [OptionSpec]);
+
+static FILE: &[OptionSpec] = &[option("path", &[], true)];
+static POSTGRES: &[OptionSpec] = &[
+    option("host", &[], false),
+    option("database", &[], true),
+    option("user", &[], true),
+    option("password", &[], false),
+    option("table", &[], true),
+];
+
+impl SinkFactory for Target {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+    fn options(&self) -> &'static [OptionSpec] {
+        self.1
+    }
+    fn format(&self) -> Option<&'static str> {
+        (self.0 == "postgres").then_some("json")
+    }
+    fn check(&self, _: &SinkSpec) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+    fn create(&self, _: &SinkSpec, _: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError> {
+        Err(never())
+    }
+}
+
 struct Json;
 
 struct Nothing(SchemaRef);
@@ -131,6 +161,7 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let registry = Registry::default().source(Kafka).sink(Kafka).decoder(Json).encoder(Json);
+        let registry = registry.sink(Target("file", FILE)).sink(Target("postgres", POSTGRES));
         Self {
             planner: Planner::new(Arc::new(registry)),
             catalog: Catalog::new(),

@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "connectors/kafka",
         &["laminar-core", "laminar-connector-kit", "laminar-formats", "arrow", "rdkafka", "rdkafka-sys"],
     ),
+    ("connectors/postgres", &["laminar-core", "laminar-connector-kit", "arrow", "tokio", "tokio-postgres"]),
     ("connectors/blackhole", &["laminar-core", "laminar-connector-kit", "arrow"]),
     ("laminar-db", &["laminar-core", "laminar-sql", "laminar-storage", "laminar-connector-kit", "arrow", "tokio"]),
 ];
@@ -34,6 +35,7 @@ const GUARDED: &[&str] = &[
     "pgwire",
     "rdkafka",
     "rdkafka-sys",
+    "tokio-postgres",
 ];
 
 /// (crate name in `use`, the only places of product code that may name it).
@@ -45,7 +47,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rdkafka", &["connectors/kafka/", "laminar-server/src/bin/"]),
     ("pgwire", &["laminar-server/src/pgwire/"]),
     ("axum", &["laminar-server/src/http/"]),
-    ("tokio", &["laminar-sql/", "laminar-db/", "laminar-server/", "benches/"]),
+    ("tokio_postgres", &["connectors/postgres/"]),
+    ("tokio", &["laminar-sql/", "laminar-db/", "laminar-server/", "connectors/postgres/", "benches/"]),
 ];
 
 /// Checks manifests and `use` lines.

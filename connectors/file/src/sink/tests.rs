@@ -8,7 +8,7 @@ use laminar_core::ids::ObjectId;
 
 use super::*;
 
-fn spec(path: &Path, options: &[(&str, &str)]) -> SinkSpec {
+pub fn spec(path: &Path, options: &[(&str, &str)]) -> SinkSpec {
     let mut all: std::collections::BTreeMap<String, String> =
         options.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     all.insert("path".to_string(), path.display().to_string());
@@ -31,7 +31,7 @@ fn spec(path: &Path, options: &[(&str, &str)]) -> SinkSpec {
     }
 }
 
-fn factory(root: &Path) -> FileSinkFactory {
+pub fn factory(root: &Path) -> FileSinkFactory {
     FileSinkFactory::new(Roots::new([root.to_path_buf()]))
 }
 
@@ -88,9 +88,10 @@ fn full_file_is_put_aside_under_the_next_number() {
 #[test]
 fn what_a_file_cannot_promise_is_refused() {
     let root = tempfile::tempdir().unwrap();
-    let mut exactly = spec(&root.path().join("out"), &[]);
+    let mut exactly = spec(&root.path().join("out"), &[("rotate", "1 MiB")]);
     exactly.delivery = Delivery::ExactlyOnce;
-    assert_eq!(factory(root.path()).check(&exactly).unwrap_err().code, "LDB-6410");
+    let error = factory(root.path()).check(&exactly).unwrap_err();
+    assert!(error.code == "LDB-6410" && error.message.contains("'rotate'"), "{error}");
     let mut upsert = spec(&root.path().join("out"), &[]);
     upsert.envelope = Envelope::Upsert;
     assert_eq!(factory(root.path()).check(&upsert).unwrap_err().code, "LDB-6411");

@@ -5,10 +5,12 @@
 
 mod collect;
 mod decoder;
+mod exact_sink;
 mod sink;
 mod source;
 
 pub use collect::{Collected, Item, drain, drain_from};
 pub use decoder::decoder;
+pub use exact_sink::exact_sink;
 pub use sink::{Written, sink};
 pub use source::source;

@@ -33,7 +33,8 @@ pub fn sink(make: &mut dyn FnMut() -> Box<dyn Applier>, read: &mut dyn FnMut() -
     arrived(read(), &frames);
 }
 
-fn frame(number: u64) -> Frame {
+/// The frame of that number: five records, of shard 0 or 1 by turns.
+pub(super) fn frame(number: u64) -> Frame {
     let shard = ShardId(u16::from(number % 2 == 1));
     let record = |row: u64| {
         let name = format!("{{\"shard\":{},\"frame\":{number},\"row\":{row}}}", shard.0);

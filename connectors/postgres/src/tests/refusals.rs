@@ -1,0 +1,150 @@
+//! What cannot be written, and what the sink says then.
+
+use laminar_core::connector::{ConnectorError, Fault};
+use laminar_core::ids::CheckpointNumber;
+
+use super::*;
+
+#[track_caller]
+fn says(error: &ConnectorError, code: &str, fault: Fault, words: &[&str]) {
+    assert_eq!((error.code, error.fault), (code, fault), "{error}");
+    for word in words {
+        assert!(error.message.contains(word), "{word:?} is not in: {error}");
+    }
+}
+
+#[test]
+fn a_table_that_cannot_take_the_rows_is_told_with_what_to_do_until_it_can() {
+    let cluster = Cluster::shared();
+    let database = Database::of(&cluster);
+    let spec = spec(&cluster, "grows", Delivery::ExactlyOnce, Envelope::Upsert);
+    let mut sink = applier(&spec, identity(40));
+    let steps: &[(&str, &str, Fault, &[&str])] = &[
+        ("", "LDB-6603", Fault::External, &["\"grows\" does not exist", "create it with the columns \"k\", \"v\""]),
+        ("CREATE TABLE grows (k bigint)", "LDB-6604", Fault::User, &["column \"v\" is missing", "ADD COLUMN \"v\""]),
+        (
+            "ALTER TABLE grows ADD COLUMN v date[]",
+            "LDB-6604",
+            Fault::User,
+            &["key column \"k\" may be NULL", "SET NOT NULL"],
+        ),
+        (
+            "ALTER TABLE grows ALTER COLUMN k SET NOT NULL; CREATE UNIQUE INDEX ON grows (k) WHERE k > 0;
+             CREATE UNIQUE INDEX ON grows (k, v)",
+            "LDB-6604",
+            Fault::User,
+            &["no primary key and no unique index over exactly the key (\"k\")", "ADD PRIMARY KEY (\"k\")"],
+        ),
+        (
+            "ALTER TABLE grows ADD PRIMARY KEY (k), DROP COLUMN v, ADD COLUMN v text GENERATED ALWAYS AS ('x') STORED",
+            "LDB-6604",
+            Fault::User,
+            &["column \"v\" is generated"],
+        ),
+        (
+            "ALTER TABLE grows DROP COLUMN k, ADD COLUMN k boolean PRIMARY KEY, DROP COLUMN v, ADD COLUMN v text",
+            "LDB-6604",
+            Fault::User,
+            &["column \"k\" is boolean, and the values are Int64", "CAST"],
+        ),
+    ];
+    for (change, code, fault, words) in steps {
+        database.run(change);
+        says(&sink.start().unwrap_err(), code, *fault, words);
+    }
+    database.run("ALTER TABLE grows DROP COLUMN k, ADD COLUMN k int PRIMARY KEY");
+    assert_eq!(sink.start().unwrap(), None);
+    sink.commit(CheckpointNumber(1), &frames(&[(1, Some("\"a\""))])).unwrap();
+    assert_eq!(database.rows("SELECT k, v FROM grows"), ["1|a"]);
+}
+
+#[test]
+fn a_row_that_postgres_refuses_is_told_in_its_words_and_nothing_of_its_commit_is_there() {
+    let cluster = Cluster::shared();
+    let database = Database::of(&cluster);
+    database.run("CREATE TABLE strict (k smallint CHECK (k < 100), v text)");
+    for delivery in [Delivery::ExactlyOnce, Delivery::AtLeastOnce] {
+        let spec = spec(&cluster, "strict", delivery, Envelope::Plain);
+        for (key, words) in [(100, "strict_k_check"), (100_000, "out of range")] {
+            let rows = frames(&[(1, Some("\"a\"")), (key, Some("\"b\""))]);
+            let mut sink = applier(&spec, identity(41));
+            assert_eq!(sink.start().unwrap(), None);
+            let error = match delivery {
+                Delivery::ExactlyOnce => sink.commit(CheckpointNumber(1), &rows).unwrap_err(),
+                Delivery::AtLeastOnce => {
+                    sink.send(&rows[0]).unwrap();
+                    let mut safe = Vec::new();
+                    let error = sink.acknowledged(std::time::Duration::ZERO, &mut safe).unwrap_err();
+                    assert_eq!(safe, []);
+                    error
+                }
+            };
+            says(&error, "LDB-6606", Fault::User, &["\"strict\"", words, "nothing is skipped"]);
+            assert_eq!(database.rows("SELECT k FROM strict"), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_away_or_refuses_us_is_told_with_what_to_do() {
+    let cluster = Cluster::shared();
+    let database = Database::of(&cluster);
+    database.run(
+        "CREATE TABLE forbidden (k bigint PRIMARY KEY, v text); CREATE ROLE poor LOGIN PASSWORD 'poor';
+         CREATE TABLE poor_progress (sink text PRIMARY KEY, life bigint NOT NULL, checkpoint bigint, number text,
+           changed timestamptz NOT NULL DEFAULT now()); GRANT ALL ON poor_progress TO poor;
+         REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+    );
+    let with = |options: &[(&str, &str)]| {
+        let mut spec = spec(&cluster, "forbidden", Delivery::ExactlyOnce, Envelope::Upsert);
+        spec.options.extend(options.iter().map(|(name, value)| (name.to_string(), value.to_string())));
+        applier(&spec, identity(42))
+    };
+    let nowhere = tempfile::tempdir().unwrap();
+    let nowhere = nowhere.path().display().to_string();
+    let away = with(&[("host", &nowhere)]).start().unwrap_err();
+    says(&away, "LDB-6602", Fault::External, &["cannot be reached", &nowhere, "tried again"]);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let away = with(&[("host", "127.0.0.1"), ("port", &port)]).start().unwrap_err();
+    says(&away, "LDB-6602", Fault::External, &["cannot be reached", "refused"]);
+    database.run("CREATE ROLE guarded SUPERUSER LOGIN PASSWORD 'right'");
+    assert_eq!(with(&[("user", "guarded"), ("password", "right")]).start().unwrap(), None);
+    let stranger = with(&[("user", "guarded"), ("password", "wrong")]).start().unwrap_err();
+    says(&stranger, "LDB-6605", Fault::User, &["password authentication failed", "check user and password"]);
+    assert!(!stranger.message.contains("wrong"), "{stranger}");
+    let lost = with(&[("database", "nowhere")]).start().unwrap_err();
+    says(&lost, "LDB-6605", Fault::User, &["\"nowhere\" does not exist", "create the database"]);
+    let poor = [("user", "poor"), ("password", "poor")];
+    let denied = with(&[poor[0], poor[1], ("progress.table", "unmade")]).start().unwrap_err();
+    says(&denied, "LDB-6605", Fault::User, &["permission denied", "create \"unmade\" as its owner", "progress.table"]);
+    database.run("CREATE TABLE rich_progress (LIKE poor_progress INCLUDING ALL)");
+    let denied = with(&[poor[0], poor[1], ("progress.table", "rich_progress")]).start().unwrap_err();
+    says(
+        &denied,
+        "LDB-6605",
+        Fault::User,
+        &["for table rich_progress", "grant SELECT, INSERT and UPDATE on \"rich_progress\""],
+    );
+    let mut sink = with(&[poor[0], poor[1], ("progress.table", "poor_progress")]);
+    sink.start().unwrap();
+    let denied = sink.commit(CheckpointNumber(1), &frames(&[(1, Some("\"a\""))])).unwrap_err();
+    says(&denied, "LDB-6605", Fault::User, &["permission denied for table forbidden", "grant SELECT, INSERT"]);
+}
+
+#[test]
+fn a_statement_that_takes_too_long_is_broken_off_and_tried_again() {
+    let cluster = Cluster::shared();
+    let database = Database::of(&cluster);
+    database.run("CREATE TABLE slow (k bigint, v text)");
+    let mut spec = spec(&cluster, "slow", Delivery::ExactlyOnce, Envelope::Plain);
+    spec.options.insert("statement.timeout".to_string(), "200 ms".to_string());
+    let mut sink = applier(&spec, identity(43));
+    sink.start().unwrap();
+    database.run("BEGIN; LOCK TABLE slow");
+    let error = sink.commit(CheckpointNumber(1), &frames(&[(1, Some("\"a\""))])).unwrap_err();
+    says(&error, "LDB-6607", Fault::External, &["statement timeout", "tried again"]);
+    database.run("ROLLBACK");
+    assert_eq!(sink.start().unwrap(), None);
+    sink.commit(CheckpointNumber(1), &frames(&[(1, Some("\"a\""))])).unwrap();
+    assert_eq!(database.rows("SELECT k FROM slow"), ["1"]);
+}
