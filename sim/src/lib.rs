@@ -6,8 +6,10 @@
 //!
 //! Invariant: a world with one seed and one sequence of calls does the same every time.
 
+mod broker;
 mod error;
 mod world;
 
+pub use broker::{Broker, Fate};
 pub use error::SimError;
 pub use world::{Restart, World, WorldOptions};
