@@ -317,9 +317,10 @@ impl World {
     /// # Errors
     /// The engine does not start.
     pub fn start(&mut self) -> Result<(), SimError> {
-        self.before = self.now();
+        let before = self.now();
         let ended = Ended::default();
         let (driver, found) = start(&self.options, self.seed(), &self.machine, &self.broker, &ended)?;
+        self.before = before;
         self.driver = driver;
         self.ended = ended;
         self.catalog = recovered(&found)?;
