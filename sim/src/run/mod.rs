@@ -3,6 +3,7 @@
 //!
 //! Invariant: one scenario gives one trace, to the last number; the hash of the trace says so.
 
+mod answer;
 mod check;
 mod fault;
 mod finish;
@@ -109,6 +110,7 @@ pub fn run(scenario: &Scenario) -> Report {
             }
         };
         if let Err(what) = run.all() {
+            run.show_disk();
             run.say(format!("WRONG: {what}"));
             run.report.failure = Some(what);
         }
@@ -165,6 +167,14 @@ impl<'a> Run<'a> {
         let line = format!("{:>12.6} s  {what}", self.world.now() as f64 / 1e6);
         line.hash(&mut self.hasher);
         self.report.trace.push(line);
+    }
+
+    /// The newest operations of the disk.
+    fn show_disk(&mut self) {
+        let operations = self.world.machine().trace();
+        for operation in &operations[operations.len().saturating_sub(8)..] {
+            self.say(format!("   disk: {} {} {}", operation.number, operation.what, operation.path.display()));
+        }
     }
 
     fn close(mut self) -> Report {

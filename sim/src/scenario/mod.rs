@@ -149,7 +149,10 @@ impl std::fmt::Display for Scenario {
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Produce(rows) => write!(f, "{} rows are produced", rows.len()),
+            Self::Produce(rows) => {
+                write!(f, "{} rows are produced, id:k:v@ms/partition", rows.len())?;
+                rows.iter().try_for_each(|row| write!(f, " {row}"))
+            }
             Self::Insert(into, keys) => write!(f, "INSERT of {} rows into {}", keys.len(), into.names().0),
             other => write!(f, "{other:?}"),
         }

@@ -30,6 +30,13 @@ impl Row {
     }
 }
 
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { id, k, v, ts, partition } = self;
+        write!(f, "{id}:{k}:{v}@{}/{partition}", (ts - EPOCH) as f64 / 1000.0)
+    }
+}
+
 /// What is computed and written by the sinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Query {
@@ -96,6 +103,11 @@ impl Query {
         matches!(self, Self::Keyed | Self::KeyedTwice)
     }
 
+    /// Whether keys go away again.
+    pub fn loses_keys(&self) -> bool {
+        matches!(self, Self::KeyedTwice)
+    }
+
     /// The view that shows the same rows, if there is one.
     pub fn view(&self) -> Option<&'static str> {
         match self {
@@ -105,8 +117,8 @@ impl Query {
         }
     }
 
-    /// The answer over rows in their order of arrival, sorted. Of late rows it knows only where there is
-    /// one partition.
+    /// The answer over rows in their order of arrival, sorted, where every row is late that can be: time stands
+    /// `delay` behind the newest row of its partition. Where there are several partitions no row is late.
     pub fn answer(&self, rows: &[Row], delay: i64) -> Vec<Vec<i64>> {
         let mut answer: Vec<Vec<i64>> = match self {
             Self::Identity => rows.iter().map(|row| vec![row.id, row.k, row.v]).collect(),
@@ -131,8 +143,8 @@ fn windows(rows: &[Row], (slide, size, lateness): (i64, i64, i64), delay: i64) -
     // Each partition has its own time; where there are several, no row is late.
     let mut greatest: BTreeMap<usize, i64> = BTreeMap::new();
     for row in rows {
-        let time = greatest.entry(row.partition).or_insert(i64::MIN + delay);
-        let watermark = *time - delay;
+        let time = greatest.entry(row.partition).or_insert(i64::MIN);
+        let watermark = time.saturating_sub(delay);
         *time = (*time).max(row.ts);
         let mut start = row.ts.div_euclid(slide) * slide;
         while start + size > row.ts {
