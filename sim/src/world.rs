@@ -72,6 +72,8 @@ pub struct World {
     ended: Ended,
     /// Virtual time of the lives before this one.
     before: u64,
+    /// Until when no file grows.
+    full_until: Option<u64>,
 }
 
 impl World {
@@ -86,7 +88,7 @@ impl World {
         let (driver, found) = start(&options, options.seed, &machine, &broker, &ended)?;
         let planner = Planner::new(Arc::new(registry(&broker)));
         let catalog = recovered(&found)?;
-        Ok(Self { options, machine, broker, driver, planner, catalog, starts: 1, ended, before: 0 })
+        Ok(Self { options, machine, broker, driver, planner, catalog, starts: 1, ended, before: 0, full_until: None })
     }
 
     /// A world without a disk: nothing is logged, and a restart finds nothing.
@@ -97,7 +99,18 @@ impl World {
         let driver = Driver::new(engine_options(&options, &ended), registry(&broker), compiler, options.seed);
         let machine = SimMachine::new(options.seed);
         let planner = Planner::new(Arc::new(registry(&broker)));
-        Self { options, machine, broker, driver, planner, catalog: Catalog::new(), starts: 1, ended, before: 0 }
+        Self {
+            options,
+            machine,
+            broker,
+            driver,
+            planner,
+            catalog: Catalog::new(),
+            starts: 1,
+            ended,
+            before: 0,
+            full_until: None,
+        }
     }
 
     /// The catalog as it stands.
@@ -283,6 +296,9 @@ impl World {
         let end = self.now() + micros;
         while self.now() < end && self.ended().is_none() {
             self.broker.tick(self.now());
+            if self.full_until.is_some_and(|until| until <= self.now()) {
+                self.relieve_disk();
+            }
             self.driver.advance((end - self.now()).min(STEP_US))?;
         }
         self.broker.tick(self.now());
@@ -330,6 +346,24 @@ impl World {
     /// The order in which operations of the disk take effect, for this life of the machine.
     pub fn set_schedule(&self, schedule: Schedule) {
         self.machine.set_schedule(schedule);
+    }
+
+    /// No file grows for so long, in virtual time.
+    pub fn fill_disk(&mut self, micros: u64) {
+        let content = |path: &std::path::PathBuf| self.machine.content(path).map_or(0, |content| content.len() as u64);
+        self.machine.set_capacity(self.machine.files().iter().map(content).sum());
+        self.full_until = Some(self.now() + micros);
+    }
+
+    /// The disk has space again.
+    pub fn relieve_disk(&mut self) {
+        self.machine.set_capacity(u64::MAX);
+        self.full_until = None;
+    }
+
+    /// Whether the disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        self.full_until.is_some()
     }
 
     /// How many reactors the next start has.

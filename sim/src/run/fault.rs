@@ -16,7 +16,7 @@ impl Run<'_> {
         let machine = self.world.machine().clone();
         match step {
             Step::Fall(how, reactors) => {
-                if *how == Restart::Stop && self.full_until.is_none() {
+                if *how == Restart::Stop && !self.world.is_disk_full() {
                     self.world.ask(|handle, reply| handle.shutdown(reply))?;
                 }
                 self.world.set_reactors(*reactors);
@@ -36,12 +36,7 @@ impl Run<'_> {
                 self.arm(machine.operations() + operations);
                 machine.fail_at(machine.operations() + operations, DiskErrorKind::Io);
             }
-            Step::DiskFull(micros) => {
-                let used =
-                    machine.files().iter().filter_map(|path| machine.content(path)).map(|c| c.len() as u64).sum();
-                machine.set_capacity(used);
-                self.full_until = Some(self.world.now() + micros);
-            }
+            Step::DiskFull(micros) => self.world.fill_disk(*micros),
             Step::Away(micros) => self.world.broker().away_for(*micros),
             Step::Fate(fate) => self.world.broker().next_fate(*fate),
             _ => {}
@@ -57,13 +52,6 @@ impl Run<'_> {
     fn struck(&self) -> bool {
         // A power cut is counted as an operation that never happened.
         self.armed.is_some_and(|operation| self.world.machine().operations() >= operation)
-    }
-
-    pub(super) fn relieve_disk(&mut self) {
-        if self.full_until.is_some_and(|until| until <= self.world.now()) {
-            self.full_until = None;
-            self.world.machine().set_capacity(u64::MAX);
-        }
     }
 
     /// The engine has ended by itself: the power goes too, and it starts again.
@@ -102,10 +90,9 @@ impl Run<'_> {
                     self.set_schedule();
                     self.armed = None;
                 }
-                Err(error) if self.full_until.is_some() => {
+                Err(error) if self.world.is_disk_full() => {
                     self.say(format!("   no start on a full disk: {error}"));
-                    self.full_until = None;
-                    self.world.machine().set_capacity(u64::MAX);
+                    self.world.relieve_disk();
                 }
                 Err(error) => return wrong(format!("no start: {error}")),
             }

@@ -18,8 +18,7 @@ impl Run<'_> {
     pub(super) fn finish(&mut self) -> Result<(), String> {
         self.say("faults stop, the input ends".into());
         self.world.broker().heal();
-        self.full_until = None;
-        self.world.machine().set_capacity(u64::MAX);
+        self.world.relieve_disk();
         if self.armed.is_some() {
             // What is planted and has not struck goes with this life.
             self.world.fall(Restart::Kill);

@@ -68,7 +68,6 @@ struct Run<'a> {
     loose: Option<usize>,
     /// The operation of the disk that fails, in this life of the machine.
     armed: Option<u64>,
-    full_until: Option<u64>,
     report: Report,
     hasher: DefaultHasher,
 }
@@ -148,7 +147,6 @@ impl<'a> Run<'a> {
             apart: false,
             loose: None,
             armed: None,
-            full_until: None,
             report: Report::default(),
             hasher: DefaultHasher::new(),
         };
@@ -218,7 +216,6 @@ impl<'a> Run<'a> {
     }
 
     fn after_step(&mut self) -> Checked {
-        self.relieve_disk();
         let (broker, operations) = (self.world.broker().digest(), self.world.machine().operations());
         (broker, operations).hash(&mut self.hasher);
         self.check_topics()?;
@@ -280,7 +277,7 @@ impl<'a> Run<'a> {
     fn no_space(&mut self, error: SimError) -> Checked {
         match error {
             SimError::Engine(EngineError::NoSpace | EngineError::Storage(_))
-                if self.full_until.is_some() && self.world.ended().is_none() =>
+                if self.world.is_disk_full() && self.world.ended().is_none() =>
             {
                 self.say("   no space for that".into());
                 Ok(())
