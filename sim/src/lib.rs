@@ -15,6 +15,7 @@ mod world;
 
 pub use broker::{Broker, Fate};
 pub use error::SimError;
+pub use laminar_storage::mutant;
 pub use run::{Report, run};
 pub use scenario::{Scenario, Step};
 pub use shrink::shrink;

@@ -7,6 +7,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use laminar_sim::mutant::{self, Mutant};
 use laminar_sim::{Report, Scenario, run, shrink};
 
 const HELP: &str = "\
@@ -18,6 +19,8 @@ Simulates whole databases by seed and checks what they promise.
   --check-determinism   runs each twice and compares
   --replay SEED         runs one
   --without A,B,…       leaves out these steps of it
+  --bug NAME            plants a defect and stops at the first seed that finds it
+  --list-bugs           the defects there are
   --trace               prints what happens, with virtual time
   --help                this text
 ";
@@ -29,16 +32,23 @@ struct Options {
     twice: bool,
     replay: Option<u64>,
     without: Vec<usize>,
+    bug: Option<Mutant>,
     trace: bool,
+}
+
+/// What the command line asks for.
+enum Asked {
+    Run(Options),
+    Text(String),
 }
 
 fn main() -> ExitCode {
     match options(std::env::args().skip(1)) {
-        Ok(None) => {
-            print!("{HELP}");
+        Ok(Asked::Text(text)) => {
+            print!("{text}");
             ExitCode::SUCCESS
         }
-        Ok(Some(options)) => {
+        Ok(Asked::Run(options)) => {
             // What a simulated engine panics with stands in its report.
             std::panic::set_hook(Box::new(|_| {}));
             match options.replay {
@@ -53,16 +63,33 @@ fn main() -> ExitCode {
     }
 }
 
-fn options(mut words: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
-    let mut options =
-        Options { seeds: 500, from: 1, jobs: 1, twice: false, replay: None, without: Vec::new(), trace: false };
+fn options(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
+    let mut options = Options {
+        seeds: 500,
+        from: 1,
+        jobs: 1,
+        twice: false,
+        replay: None,
+        without: Vec::new(),
+        bug: None,
+        trace: false,
+    };
     while let Some(word) = words.next() {
         let mut number = || -> Result<u64, String> {
             let value = words.next().ok_or(format!("{word} needs a number"))?;
             value.parse().map_err(|_| format!("{word} needs a number, not '{value}'"))
         };
         match word.as_str() {
-            "--help" => return Ok(None),
+            "--help" => return Ok(Asked::Text(HELP.to_owned())),
+            "--list-bugs" => return Ok(Asked::Text(Mutant::ALL.map(|bug| format!("{}\n", bug.name())).concat())),
+            "--bug" => {
+                let name = words.next().unwrap_or_default();
+                let known = Mutant::ALL.into_iter().find(|bug| bug.name() == name);
+                options.bug = Some(known.ok_or(format!("there is no bug '{name}'; --list-bugs shows them"))?);
+                if !mutant::plant(options.bug) {
+                    return Err("a release build has no bugs to plant; build without --release".to_owned());
+                }
+            }
             "--seeds" => options.seeds = number()?,
             "--from" => options.from = number()?,
             "--jobs" => options.jobs = number()?.max(1),
@@ -77,7 +104,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Option<Options>, S
             _ => return Err(format!("'{word}' is no option")),
         }
     }
-    Ok(Some(options))
+    Ok(Asked::Run(options))
 }
 
 fn replay(seed: u64, options: &Options) -> ExitCode {
@@ -116,6 +143,7 @@ fn sweep(options: &Options) -> ExitCode {
     std::thread::scope(|scope| {
         for _ in 0..options.jobs {
             scope.spawn(|| {
+                mutant::plant(options.bug);
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= options.from + options.seeds {
@@ -128,6 +156,9 @@ fn sweep(options: &Options) -> ExitCode {
                     sum.rows += report.rows;
                     if report.failure.is_some() {
                         sum.failed.insert(seed);
+                        if options.bug.is_some() {
+                            next.store(u64::MAX / 2, Ordering::Relaxed);
+                        }
                     }
                 }
             });
@@ -161,7 +192,8 @@ fn one(seed: u64, options: &Options) -> Report {
     if let Some(what) = &report.failure {
         let gone: Vec<String> = shrink(&scenario).iter().map(usize::to_string).collect();
         let without = if gone.is_empty() { String::new() } else { format!(" --without {}", gone.join(",")) };
-        println!("seed {seed}: {what}\n  cargo run -p laminar-sim -- --replay {seed} --trace{without}");
+        let bug = options.bug.map_or_else(String::new, |bug| format!(" --bug {}", bug.name()));
+        println!("seed {seed}: {what}\n  cargo run -p laminar-sim -- --replay {seed} --trace{without}{bug}");
     }
     report
 }
