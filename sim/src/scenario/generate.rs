@@ -29,7 +29,7 @@ impl Scenario {
             delay,
             query,
             plain_sink: random.bool(),
-            shuffled_disk: random.u8(0..3) == 0,
+            shuffled_disk: random.bool(),
             steps: Vec::new(),
         };
         let count = random.usize(15..60);
@@ -76,17 +76,43 @@ struct Story {
 impl Story {
     fn act(&mut self, steps: &mut Vec<Step>) {
         let step = match self.random.u8(0..100) {
-            0..30 => self.produce(),
-            30..38 => self.insert(),
-            38..58 => Step::Rounds(self.random.usize(1..60)),
-            58..72 => Step::Advance(self.random.u64(1..400_000)),
-            72..77 => Step::Checkpoint,
-            77..82 => Step::Look,
-            82..84 => Step::PauseOrResume,
-            84 => Step::CreateOrDrop,
+            0..27 => self.produce(),
+            27..35 => self.insert(),
+            35..53 => self.rounds(),
+            53..68 => self.advance(),
+            68..73 => Step::Checkpoint,
+            73..78 => Step::Look,
+            78..80 => Step::PauseOrResume,
+            80 => Step::CreateOrDrop,
+            81..86 => return self.cut_short(steps),
             _ => self.fault(),
         };
         steps.push(step);
+    }
+
+    /// Something durable begins, and soon after it the power goes.
+    fn cut_short(&mut self, steps: &mut Vec<Step>) {
+        if self.random.u8(0..3) == 0 {
+            steps.push(self.insert());
+        } else {
+            steps.extend([self.produce(), Step::Advance(self.random.u64(1..60_000))]);
+            if self.random.bool() {
+                steps.push(Step::PowerCut(self.random.u64(0..30)));
+            }
+            steps.push(Step::Checkpoint);
+        }
+        steps.push(Step::Rounds(self.random.usize(1..12)));
+        steps.push(Step::Fall(Restart::PowerCut, reactors(&mut self.random, self.shards)));
+    }
+
+    fn rounds(&mut self) -> Step {
+        let most = if self.random.bool() { 8 } else { 60 };
+        Step::Rounds(self.random.usize(1..most))
+    }
+
+    fn advance(&mut self) -> Step {
+        let most = if self.random.u8(0..4) == 0 { 6_000_000 } else { 400_000 };
+        Step::Advance(self.random.u64(1..most))
     }
 
     fn fault(&mut self) -> Step {
