@@ -17,6 +17,6 @@ pub use broker::{Broker, Fate};
 pub use error::SimError;
 pub use laminar_storage::mutant;
 pub use run::{Report, run};
-pub use scenario::{Scenario, Step};
+pub use scenario::{Pushed, Query, Row, Scenario, Step};
 pub use shrink::shrink;
 pub use world::{Restart, World, WorldOptions};
