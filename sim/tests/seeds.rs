@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p laminar-sim -- --replay SEED --trace` shows what one of them does.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

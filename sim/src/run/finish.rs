@@ -67,16 +67,15 @@ impl Run<'_> {
             return Ok(Some(format!("exact: {difference}")));
         }
         self.report.rows += exact.len();
-        if !self.scenario.plain_sink || answer.least != answer.most {
+        // At least once, results leave before their checkpoint. A life that folds the same rows in other epochs
+        // does not take back what was sent of a lost one: where keys go away and come back the target may keep
+        // or lack some of them, so there is nothing to compare.
+        if !self.scenario.plain_sink || answer.least != answer.most || self.scenario.query.loses_keys() {
             return Ok(None);
         }
+        // Rows may be there again.
         let mut plain = self.settled("plain")?;
-        // At least once: rows may be there again. And where a key can go away again, a target that took
-        // results of an epoch that was lost may keep keys that the next life never had.
         plain.dedup();
-        if self.scenario.query.loses_keys() {
-            plain.retain(|row| answer.most.binary_search(row).is_ok());
-        }
         Ok(answer.difference(&plain).map(|difference| format!("plain: {difference}")))
     }
 
