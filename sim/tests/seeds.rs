@@ -69,7 +69,8 @@ fn every_planted_defect_is_found() {
 }
 
 fn two_reactors(steps: Vec<Step>) -> Scenario {
-    Scenario { query: Query::Identity, shards: 2, reactors: 2, partitions: 3, steps, ..Scenario::of(1) }
+    let checkpoint_ms = 30;
+    Scenario { query: Query::Identity, shards: 2, reactors: 2, partitions: 3, checkpoint_ms, steps, ..Scenario::of(1) }
 }
 
 fn rows(count: i64) -> Step {
