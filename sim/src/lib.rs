@@ -6,6 +6,7 @@
 //!
 //! Invariant: a world with one seed and one sequence of calls does the same every time.
 
+mod boot;
 mod broker;
 mod error;
 mod run;

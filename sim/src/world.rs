@@ -3,26 +3,25 @@
 //! Invariant: everything that is durable goes through the simulated disk; after a restart nothing but
 //! that disk and the model broker is left of the world before.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use laminar_core::connector::Registry;
 use laminar_core::data::EventTime;
 use laminar_core::engine::{
-    AdvanceWatermark, Deployment, Driver, EngineError, EngineHandle, EngineOptions, Insert, Inserted, NewObject,
-    OnConflict, ReadLevel, ReadObject, ReadRequest, ReadRows, RecoveredCatalog, Reply,
+    AdvanceWatermark, Deployment, Driver, EngineHandle, Insert, Inserted, NewObject, OnConflict, ReadLevel, ReadObject,
+    ReadRequest, ReadRows, Reply,
 };
 use laminar_core::ids::ObjectId;
-use laminar_formats::{JsonDecoderFactory, JsonEncoderFactory};
 use laminar_sql::catalog::{Catalog, CatalogRecord};
 use laminar_sql::expression::DataFusionCompiler;
 use laminar_sql::parse;
 use laminar_sql::plan::{Planned, Planner, SessionSettings};
 use laminar_storage::disk::{Schedule, SimMachine};
 
-use crate::broker::{Broker, BrokerSinkFactory, BrokerSourceFactory};
+use crate::boot::{Ended, engine_options, recovered, registry, start};
+use crate::broker::Broker;
 use crate::error::SimError;
 
 /// How long an answer may take, in microseconds of virtual time.
@@ -56,9 +55,6 @@ pub enum Restart {
     /// The power is cut; what was not synced may be lost or torn.
     PowerCut,
 }
-
-/// What the engine said when it ended by itself.
-type Ended = Arc<Mutex<Option<String>>>;
 
 /// See the file's invariant.
 pub struct World {
@@ -374,47 +370,4 @@ impl World {
     fn seed(&self) -> u64 {
         self.options.seed.wrapping_mul(0x9E37_79B9).wrapping_add(self.starts)
     }
-}
-
-fn registry(broker: &Broker) -> Registry {
-    Registry::default()
-        .source(BrokerSourceFactory(broker.clone()))
-        .sink(BrokerSinkFactory(broker.clone()))
-        .decoder(JsonDecoderFactory)
-        .encoder(JsonEncoderFactory)
-}
-
-fn engine_options(options: &WorldOptions, ended: &Ended) -> EngineOptions {
-    let ended = ended.clone();
-    let note = move |error: &EngineError| {
-        ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.to_string());
-    };
-    EngineOptions {
-        reactors: options.reactors,
-        shards: Some(options.shards),
-        batch_rows: options.batch_rows,
-        checkpoint_interval: options.checkpoint_interval,
-        on_fatal: Some(Arc::new(note)),
-        ..EngineOptions::default()
-    }
-}
-
-fn start(
-    options: &WorldOptions,
-    seed: u64,
-    machine: &SimMachine,
-    broker: &Broker,
-    ended: &Ended,
-) -> Result<(Driver, RecoveredCatalog), EngineError> {
-    let compiler = Arc::new(DataFusionCompiler::default());
-    Driver::on_disk(engine_options(options, ended), registry(broker), compiler, seed, machine)
-}
-
-fn recovered(found: &RecoveredCatalog) -> Result<Catalog, SimError> {
-    let read = |bytes: &Vec<u8>| {
-        let text = std::str::from_utf8(bytes).map_err(|e| SimError::Misuse(e.to_string()))?;
-        Ok(CatalogRecord::from_json(text)?)
-    };
-    let records = found.records.iter().map(read).collect::<Result<Vec<_>, SimError>>()?;
-    Ok(Catalog::from_records(records)?.with_next_id(found.next_id))
 }
