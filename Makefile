@@ -4,7 +4,7 @@ CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/laminardb
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help install demo demo-kafka test test-kafka lint tidy release
+.PHONY: help install demo demo-kafka test test-kafka lint tidy soak release
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,9 @@ test-kafka: ## the connector and the whole server on a real Kafka
 	  export LAMINAR_TEST_KAFKA && LAMINAR_TEST_KAFKA=$$(scripts/kafka.sh start) && \
 	  $(LINTED) cargo test --workspace --lib -- --ignored tests::real && \
 	  scripts/e2e/kafka.py --target $(CARGO_TARGET_DIR)/debug
+
+soak: ## many simulated databases by seed: SEEDS=20000 FROM=1
+	cargo run --release --package laminar-sim -- --seeds $(or $(SEEDS),20000) --from $(or $(FROM),1) --jobs $$(nproc)
 
 release: ## the binary that is shipped
 	cargo build --release --package laminar-server --bin laminardb-server

@@ -14,7 +14,7 @@ pub mod incarnation;
 pub mod lock;
 pub mod log;
 pub mod manifest;
-mod mutant;
+pub mod mutant;
 pub mod outbox;
 pub mod page_file;
 pub mod recovery;

@@ -12,6 +12,12 @@ pub enum SimError {
     /// The engine refused or failed.
     #[error("{0}")]
     Engine(#[from] EngineError),
+    /// The engine has ended by itself.
+    #[error("the engine has ended: {0}")]
+    Ended(String),
+    /// No answer comes.
+    #[error("no answer within virtual minutes")]
+    Stuck,
     /// The call does not fit the world.
     #[error("{0}")]
     Misuse(String),

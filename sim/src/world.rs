@@ -1,27 +1,34 @@
 //! A database on virtual time: SQL text and rows in, views out, restarts in between.
 //!
 //! Invariant: everything that is durable goes through the simulated disk; after a restart nothing but
-//! that disk is left of the world before.
+//! that disk and the model broker is left of the world before.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use laminar_core::connector::Registry;
 use laminar_core::data::EventTime;
 use laminar_core::engine::{
-    AdvanceWatermark, Deployment, Driver, EngineError, EngineOptions, Insert, Inserted, NewObject, OnConflict,
-    ReadLevel, ReadObject, ReadRequest, RecoveredCatalog, Reply,
+    AdvanceWatermark, Deployment, Driver, EngineHandle, Insert, Inserted, NewObject, OnConflict, ReadLevel, ReadObject,
+    ReadRequest, ReadRows, Reply,
 };
 use laminar_core::ids::ObjectId;
 use laminar_sql::catalog::{Catalog, CatalogRecord};
 use laminar_sql::expression::DataFusionCompiler;
 use laminar_sql::parse;
 use laminar_sql::plan::{Planned, Planner, SessionSettings};
-use laminar_storage::disk::SimMachine;
+use laminar_storage::disk::{Schedule, SimMachine};
 
+use crate::boot::{Ended, engine_options, recovered, registry, start};
+use crate::broker::Broker;
 use crate::error::SimError;
+
+/// How long an answer may take, in microseconds of virtual time.
+const ANSWER_LIMIT_US: u64 = 120_000_000;
+
+/// The longest step of virtual time, in microseconds.
+const STEP_US: u64 = 10_000;
 
 /// How a world begins.
 #[derive(Clone, Debug)]
@@ -53,10 +60,16 @@ pub enum Restart {
 pub struct World {
     options: WorldOptions,
     machine: SimMachine,
+    broker: Broker,
     driver: Driver,
     planner: Planner,
     catalog: Catalog,
     starts: u64,
+    ended: Ended,
+    /// Virtual time of the lives before this one.
+    before: u64,
+    /// Until when no file grows.
+    full_until: Option<u64>,
 }
 
 impl World {
@@ -66,19 +79,34 @@ impl World {
     /// The engine does not start.
     pub fn new(options: WorldOptions) -> Result<Self, SimError> {
         let machine = SimMachine::new(options.seed);
-        let (driver, found) = start(&options, options.seed, &machine)?;
-        let planner = Planner::new(Arc::new(Registry::default()));
+        let broker = Broker::new(options.seed);
+        let ended = Ended::default();
+        let (driver, found) = start(&options, options.seed, &machine, &broker, &ended)?;
+        let planner = Planner::new(Arc::new(registry(&broker)));
         let catalog = recovered(&found)?;
-        Ok(Self { options, machine, driver, planner, catalog, starts: 1 })
+        Ok(Self { options, machine, broker, driver, planner, catalog, starts: 1, ended, before: 0, full_until: None })
     }
 
     /// A world without a disk: nothing is logged, and a restart finds nothing.
     pub fn in_memory(options: WorldOptions) -> Self {
+        let broker = Broker::new(options.seed);
+        let ended = Ended::default();
         let compiler = Arc::new(DataFusionCompiler::default());
-        let driver = Driver::new(engine_options(&options), Registry::default(), compiler, options.seed);
+        let driver = Driver::new(engine_options(&options, &ended), registry(&broker), compiler, options.seed);
         let machine = SimMachine::new(options.seed);
-        let planner = Planner::new(Arc::new(Registry::default()));
-        Self { options, machine, driver, planner, catalog: Catalog::new(), starts: 1 }
+        let planner = Planner::new(Arc::new(registry(&broker)));
+        Self {
+            options,
+            machine,
+            broker,
+            driver,
+            planner,
+            catalog: Catalog::new(),
+            starts: 1,
+            ended,
+            before: 0,
+            full_until: None,
+        }
     }
 
     /// The catalog as it stands.
@@ -89,6 +117,58 @@ impl World {
     /// The machine with its disk.
     pub fn machine(&self) -> &SimMachine {
         &self.machine
+    }
+
+    /// The model broker.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// The engine's handle.
+    pub fn handle(&self) -> &EngineHandle {
+        self.driver.handle()
+    }
+
+    /// Virtual time since the beginning, over all lives, in microseconds.
+    pub fn now(&self) -> u64 {
+        self.before + self.driver.now().micros
+    }
+
+    /// Why the engine has ended by itself, if it has.
+    pub fn ended(&self) -> Option<String> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets everything take a few turns in a random order; what is under way may stay so.
+    pub fn rounds(&mut self, count: usize) {
+        for _ in 0..count {
+            if self.ended().is_none() {
+                self.driver.round();
+            }
+        }
+    }
+
+    /// Asks and lets time pass until the answer is there.
+    ///
+    /// # Errors
+    /// The answer's; the engine has ended; or no answer comes within virtual minutes.
+    pub fn ask<T: Send + 'static>(&mut self, ask: impl FnOnce(&EngineHandle, Reply<T>)) -> Result<T, SimError> {
+        let (send, receive) = std::sync::mpsc::channel();
+        ask(self.driver.handle(), Reply::new(move |answer| drop(send.send(answer))));
+        let limit = self.now() + ANSWER_LIMIT_US;
+        loop {
+            self.driver.settle()?;
+            if let Ok(answer) = receive.try_recv() {
+                return Ok(answer?);
+            }
+            if let Some(why) = self.ended() {
+                return Err(SimError::Ended(why));
+            }
+            if self.now() > limit {
+                return Err(SimError::Stuck);
+            }
+            self.advance(STEP_US)?;
+        }
     }
 
     /// Runs a text of CREATE and DROP statements as one deployment: all or nothing, attached at one barrier.
@@ -114,7 +194,7 @@ impl World {
                 catalog = catalog.add(entry)?;
             }
         }
-        self.driver.wait(|handle, reply| handle.deploy(deployment, reply))?;
+        self.ask(|handle, reply| handle.deploy(deployment, reply))?;
         self.catalog = catalog;
         Ok(())
     }
@@ -127,7 +207,11 @@ impl World {
         Ok(self.catalog.require(name)?.schema().columns.clone())
     }
 
-    fn id(&self, name: &str) -> Result<ObjectId, SimError> {
+    /// The number of an object.
+    ///
+    /// # Errors
+    /// It does not exist.
+    pub fn id(&self, name: &str) -> Result<ObjectId, SimError> {
         Ok(self.catalog.require(name)?.id())
     }
 
@@ -166,14 +250,20 @@ impl World {
     /// # Errors
     /// It does not exist, or has failed.
     pub fn read(&mut self, name: &str) -> Result<Vec<RecordBatch>, SimError> {
-        let epoch = self.driver.wait(|handle, reply| handle.flush(reply))?;
-        let request = ReadRequest {
-            objects: vec![ReadObject { object: self.id(name)?, columns: None }],
-            level: ReadLevel::Consistent,
-            after: Some(epoch),
-        };
-        let mut rows = self.driver.wait(|handle, reply| handle.read(request, reply))?;
+        let mut rows = self.read_together(&[name])?;
         rows.objects.pop().ok_or_else(|| SimError::Misuse("a read without its object".into()))
+    }
+
+    /// The rows of several tables and views at one epoch that holds everything acknowledged before.
+    ///
+    /// # Errors
+    /// One does not exist, or has failed.
+    pub fn read_together(&mut self, names: &[&str]) -> Result<ReadRows, SimError> {
+        let epoch = self.ask(|handle, reply| handle.flush(reply))?;
+        let object = |name: &&str| Ok(ReadObject { object: self.id(name)?, columns: None });
+        let objects = names.iter().map(object).collect::<Result<_, SimError>>()?;
+        let request = ReadRequest { objects, level: ReadLevel::Consistent, after: Some(epoch) };
+        self.ask(|handle, reply| handle.read(request, reply))
     }
 
     /// Moves the watermark of a push source.
@@ -182,7 +272,7 @@ impl World {
     /// It does not exist.
     pub fn advance_watermark(&mut self, source: &str, to: EventTime) -> Result<(), SimError> {
         let advance = AdvanceWatermark { source: self.id(source)?, to };
-        Ok(self.driver.wait(|handle, reply| handle.advance_watermark(advance, reply))?)
+        self.ask(|handle, reply| handle.advance_watermark(advance, reply))
     }
 
     /// Takes a checkpoint.
@@ -190,16 +280,25 @@ impl World {
     /// # Errors
     /// It fails.
     pub fn checkpoint(&mut self) -> Result<(), SimError> {
-        self.driver.wait(|handle, reply| handle.checkpoint(reply))?;
+        self.ask(|handle, reply| handle.checkpoint(reply))?;
         Ok(())
     }
 
-    /// Lets virtual time pass.
+    /// Lets virtual time pass; it stands still once the engine has ended.
     ///
     /// # Errors
     /// The engine does not come to rest.
     pub fn advance(&mut self, micros: u64) -> Result<(), SimError> {
-        Ok(self.driver.advance(micros)?)
+        let end = self.now() + micros;
+        while self.now() < end && self.ended().is_none() {
+            self.broker.tick(self.now());
+            if self.full_until.is_some_and(|until| until <= self.now()) {
+                self.relieve_disk();
+            }
+            self.driver.advance((end - self.now()).min(STEP_US))?;
+        }
+        self.broker.tick(self.now());
+        Ok(())
     }
 
     /// Ends the world and starts it again on what its disk holds.
@@ -208,42 +307,67 @@ impl World {
     /// The stop fails, or the engine does not start.
     pub fn restart(&mut self, how: Restart, reactors: u16) -> Result<(), SimError> {
         if how == Restart::Stop {
-            self.driver.wait(|handle, reply| handle.shutdown(reply))?;
+            self.ask(|handle, reply| handle.shutdown(reply))?;
         }
+        self.fall(how);
+        self.options.reactors = reactors;
+        self.start()
+    }
+
+    /// Ends the machine's life; the world stands still until [`World::start`].
+    pub fn fall(&mut self, how: Restart) {
         self.starts += 1;
-        let seed = self.options.seed.wrapping_mul(0x9E37_79B9).wrapping_add(self.starts);
+        let seed = self.seed();
         self.machine = match how {
             Restart::Stop | Restart::Kill => self.machine.kill(seed),
             Restart::PowerCut => self.machine.crash(seed),
         };
-        self.options.reactors = reactors;
-        let (driver, found) = start(&self.options, seed, &self.machine)?;
+    }
+
+    /// Starts the engine on the machine as it is.
+    ///
+    /// # Errors
+    /// The engine does not start.
+    pub fn start(&mut self) -> Result<(), SimError> {
+        let before = self.now();
+        let ended = Ended::default();
+        let (driver, found) = start(&self.options, self.seed(), &self.machine, &self.broker, &ended)?;
+        self.before = before;
         self.driver = driver;
+        self.ended = ended;
         self.catalog = recovered(&found)?;
         Ok(())
     }
-}
 
-fn engine_options(options: &WorldOptions) -> EngineOptions {
-    EngineOptions {
-        reactors: options.reactors,
-        shards: Some(options.shards),
-        batch_rows: options.batch_rows,
-        checkpoint_interval: options.checkpoint_interval,
-        ..EngineOptions::default()
+    /// The order in which operations of the disk take effect, for this life of the machine.
+    pub fn set_schedule(&self, schedule: Schedule) {
+        self.machine.set_schedule(schedule);
     }
-}
 
-fn start(options: &WorldOptions, seed: u64, machine: &SimMachine) -> Result<(Driver, RecoveredCatalog), EngineError> {
-    let compiler = Arc::new(DataFusionCompiler::default());
-    Driver::on_disk(engine_options(options), Registry::default(), compiler, seed, machine)
-}
+    /// No file grows for so long, in virtual time.
+    pub fn fill_disk(&mut self, micros: u64) {
+        let content = |path: &std::path::PathBuf| self.machine.content(path).map_or(0, |content| content.len() as u64);
+        self.machine.set_capacity(self.machine.files().iter().map(content).sum());
+        self.full_until = Some(self.now() + micros);
+    }
 
-fn recovered(found: &RecoveredCatalog) -> Result<Catalog, SimError> {
-    let read = |bytes: &Vec<u8>| {
-        let text = std::str::from_utf8(bytes).map_err(|e| SimError::Misuse(e.to_string()))?;
-        Ok(CatalogRecord::from_json(text)?)
-    };
-    let records = found.records.iter().map(read).collect::<Result<Vec<_>, SimError>>()?;
-    Ok(Catalog::from_records(records)?.with_next_id(found.next_id))
+    /// The disk has space again.
+    pub fn relieve_disk(&mut self) {
+        self.machine.set_capacity(u64::MAX);
+        self.full_until = None;
+    }
+
+    /// Whether the disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        self.full_until.is_some()
+    }
+
+    /// How many reactors the next start has.
+    pub fn set_reactors(&mut self, reactors: u16) {
+        self.options.reactors = reactors;
+    }
+
+    fn seed(&self) -> u64 {
+        self.options.seed.wrapping_mul(0x9E37_79B9).wrapping_add(self.starts)
+    }
 }

@@ -310,6 +310,9 @@ impl Control {
         if let Some(hook) = self.options.on_fatal.as_ref() {
             hook(error);
         }
+        if let Some(ready) = self.ready.take() {
+            ready.send(Err(error.clone()));
+        }
         self.stop_reactors();
         self.over = true;
     }

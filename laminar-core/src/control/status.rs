@@ -24,7 +24,9 @@ impl Control {
         if flight.parts.len() < reactors {
             return;
         }
-        let Some(flight) = self.statuses.remove(&id) else { return };
+        let Some(mut flight) = self.statuses.remove(&id) else { return };
+        // They answer in any order; what counts per reactor must not change places.
+        flight.parts.sort_by_key(|part| part.reactor);
         flight.reply.send(Ok(EngineStatus {
             epoch: self.coordinator.completed(),
             epoch_cost_us: self.coordinator.last_cost(),

@@ -21,6 +21,7 @@ impl Engine {
             }
         }
         let status = ReactorStatus {
+            reactor: self.me,
             turns: self.turns,
             stalls: self.stalls,
             stall_in: self.stall_in.clone(),

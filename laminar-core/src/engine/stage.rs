@@ -18,6 +18,7 @@ use crate::data::{Batch, EventTimes};
 use crate::graph::Delivery;
 use crate::ids::{CheckpointNumber, Epoch, ObjectId, ShardId};
 use crate::operator::{Barrier, OperatorError};
+use laminar_storage::mutant::{self, Mutant};
 
 /// With exactly-once delivery, one part in so many of the limit asks for a checkpoint.
 const ASK_SHARE: u64 = 8;
@@ -155,6 +156,9 @@ impl Stage {
             self.kept.iter_mut().for_each(|kept| kept.cut = kept.next);
             self.ready = self.bytes;
             self.asked = false;
+            if mutant::active(Mutant::CommitBeforePublish) {
+                barrier.checkpoint.into_iter().for_each(|checkpoint| self.published(checkpoint));
+            }
         }
         if self.after.is_some_and(|after| barrier.epoch >= after) {
             self.after = None;

@@ -148,6 +148,8 @@ pub struct StageStatus {
 /// What one reactor reports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ReactorStatus {
+    /// Which.
+    pub reactor: ReactorId,
     /// Turns taken.
     pub turns: u64,
     /// Turns longer than 5 ms.
@@ -218,7 +220,7 @@ pub struct EngineStatus {
     pub checkpoint: CheckpointStatus,
     /// Shards.
     pub shards: u16,
-    /// Per reactor.
+    /// Per reactor, by number.
     pub reactors: Vec<ReactorStatus>,
     /// Objects, by id.
     pub objects: Vec<ObjectStatus>,

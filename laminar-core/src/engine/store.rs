@@ -208,13 +208,15 @@ impl Store {
             }
             job.written = true;
         }
-        for page in &mut self.pages[job.marks.len()..] {
+        let before = job.marks.len();
+        for page in &mut self.pages[before..] {
             match page.finish(self.disk.as_mut())? {
                 Finish::Done(mark) => job.marks.push(mark),
                 Finish::Pending => return Ok(false),
             }
         }
-        Ok(true)
+        // What then waits for the outboxes alone is no work.
+        Ok(job.marks.len() > before)
     }
 
     /// Frames of a sink are safe at the target.

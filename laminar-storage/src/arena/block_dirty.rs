@@ -6,6 +6,7 @@
 //! bit is set too, else in place. So no third state is kept, and the hot path has one branch.
 
 use super::segment::{BLOCK_BYTES, PAGE_BYTES, Region, RegionRead, RegionView, SEGMENT_PAGES};
+use crate::mutant::{self, Mutant};
 
 /// A segment is written whole when more than one in this many of its blocks changed, or stands in deltas already.
 pub(crate) const REWRITE_SHARE: u32 = 4;
@@ -173,6 +174,9 @@ impl BlockDirty {
     /// the page file wants folded. The previous image must have been taken (`end_frozen`).
     pub(crate) fn freeze(&mut self) {
         assert!(self.image.frozen_segments.is_none(), "the previous frozen image was neither written nor thawed");
+        if mutant::active(Mutant::ForgetDirtyBlock) {
+            self.forget_one_dirty_block();
+        }
         std::mem::swap(&mut self.dirty, &mut self.image.frozen);
         for (page, mask) in std::mem::take(&mut self.image.fold.blocks) {
             if let Some(word) = self.image.frozen.get_mut(page as usize) {
@@ -262,7 +266,6 @@ impl BlockDirty {
     }
 
     /// The mutant "forget a dirty block": drops the newest dirty mark, for tests that must notice it.
-    #[cfg(test)]
     pub(crate) fn forget_one_dirty_block(&mut self) -> bool {
         for page in (0..self.dirty.len()).rev() {
             if self.dirty[page] != 0 {

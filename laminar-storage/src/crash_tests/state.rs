@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use crate::arena::{Arena, ArenaOptions, ScanCursor, TableId, TableKey, TableShape};
 use crate::disk::{Blocking, Completion, Disk, SimDisk};
 use crate::ids::{ObjectId, OperatorId, ShardId};
-use crate::mutant::{self, Mutant};
 use crate::page_file::{Finish, PageFile, PageFileMark, WriteStep};
 use crate::{Result, StorageError};
 
@@ -96,9 +95,6 @@ impl ShardState {
 
     /// The barrier: what is stored from now on belongs to the next checkpoint.
     pub(super) fn freeze(&mut self) {
-        if mutant::active(Mutant::ForgetDirtyBlock) {
-            self.arena.pages.blocks.forget_one_dirty_block();
-        }
         self.arena.freeze();
         self.mark = None;
     }
