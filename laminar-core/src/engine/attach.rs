@@ -44,7 +44,7 @@ impl Engine {
             self.pushes.push(made);
         }
         for sink in &plan.sinks {
-            let largest = self.store.as_ref().map_or(usize::MAX, |store| store.outboxes.largest_frame());
+            let largest = self.store.as_ref().map(|store| store.outboxes.largest_frame());
             let mut stage = Stage::new(sink, &self.slots, &self.registry, (self.limits.outbox_bytes, largest))?;
             if let Some(store) = self.store.as_mut() {
                 for (slot, shard) in self.slots.iter().enumerate() {

@@ -70,7 +70,7 @@ impl Engine {
             let floor = note.wal_floors.get(usize::from(self.me.0)).copied().unwrap_or(0);
             store.published(&note.marks, floor);
         }
-        for stage in &self.stages {
+        for stage in &mut self.stages {
             stage.published(note.number);
         }
         for cursor in std::mem::take(&mut self.checkpoint_cursors) {

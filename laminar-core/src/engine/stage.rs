@@ -3,7 +3,9 @@
 //! Invariants: frames of a shard are numbered from 0 and acknowledged as a prefix; what is not
 //! acknowledged is kept; at its limit the stage is full and says so, it never drops and never holds
 //! up a barrier; every frame fits in the outbox; a row that cannot be sent ends the sink, and no row after
-//! it is staged. With exactly-once delivery a published checkpoint seals the frames before its barrier.
+//! it is staged. With exactly-once delivery a published checkpoint seals the frames before its barrier. A
+//! changing stream is sent at least once only from published checkpoints: what a lost life has sent beyond
+//! them, the next one, which folds the same rows in other epochs, might never take back.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use super::outboxes::FoundFrame;
 use super::plan::SinkPlan;
 use super::sink_queue::{FrameQueue, Staged};
 use crate::connector::{Encoder, Frame, FrameRecord, Registry};
-use crate::data::{Batch, EventTimes};
+use crate::data::{Batch, ChangeMode, EventTimes};
 use crate::graph::Delivery;
 use crate::ids::{CheckpointNumber, Epoch, ObjectId, ShardId};
 use crate::operator::{Barrier, OperatorError};
@@ -32,6 +34,8 @@ struct Kept {
     next: u64,
     /// The first frame behind the newest barrier.
     cut: u64,
+    /// The first frame that the applier does not know.
+    handed: u64,
     frames: VecDeque<(Arc<Frame>, u64)>,
 }
 
@@ -56,13 +60,16 @@ pub struct Stage {
     /// Bytes of the largest frame that fits in the outbox.
     largest: usize,
     exact: bool,
+    /// Frames are handed over when the checkpoint that holds them is published.
+    late: bool,
     asked: bool,
     /// It takes no rows any more: one could not be sent, or the last checkpoint has passed.
     closed: bool,
 }
 
 impl Stage {
-    /// A stage that has not joined yet: full at `limit` bytes, with frames of at most `largest` bytes.
+    /// A stage that has not joined yet: full at `limit` bytes, with frames of at most `largest` bytes; none =
+    /// nothing is kept.
     ///
     /// # Errors
     /// The format is unknown or refuses the columns.
@@ -70,7 +77,7 @@ impl Stage {
         plan: &SinkPlan,
         slots: &[ShardId],
         registry: &Registry,
-        (limit, largest): (u64, usize),
+        (limit, largest): (u64, Option<usize>),
     ) -> Result<Self, EngineError> {
         let spec = &plan.spec;
         let refused = |reason: String| EngineError::Refused { name: spec.name.clone(), reason };
@@ -93,7 +100,10 @@ impl Stage {
         Ok(Self {
             encoder,
             queue: plan.queue.clone(),
-            kept: slots.iter().map(|&shard| Kept { shard, next: 0, cut: 0, frames: VecDeque::new() }).collect(),
+            kept: slots
+                .iter()
+                .map(|&shard| Kept { shard, next: 0, cut: 0, handed: 0, frames: VecDeque::new() })
+                .collect(),
             time: spec.schema.time.first().copied(),
             after: None,
             joined: false,
@@ -103,8 +113,11 @@ impl Stage {
             ready: 0,
             limit,
             full: false,
-            largest,
+            largest: largest.unwrap_or(usize::MAX),
             exact: spec.delivery == Delivery::ExactlyOnce,
+            late: largest.is_some()
+                && spec.delivery == Delivery::AtLeastOnce
+                && spec.schema.mode == ChangeMode::Changelog,
             asked: false,
             closed: false,
             plan: plan.clone(),
@@ -134,7 +147,7 @@ impl Stage {
 
     /// Whether so much waits for the next checkpoint that it should come early; says so once each time.
     pub fn asks_for_checkpoint(&mut self) -> bool {
-        let asks = self.exact && !self.asked && self.bytes - self.ready >= self.limit / ASK_SHARE;
+        let asks = (self.exact || self.late) && !self.asked && self.bytes - self.ready >= self.limit / ASK_SHARE;
         self.asked |= asks;
         asks
     }
@@ -278,6 +291,7 @@ impl Stage {
             self.kept[slot].cut = self.kept[slot].next;
         }
         self.ready = self.bytes;
+        self.send_late(slot);
         if let Some(restored) = self.plan.restored {
             if self.kept[slot].next > 0 {
                 self.seal(slot, tag);
@@ -286,9 +300,22 @@ impl Stage {
         }
     }
 
-    /// A checkpoint was published: the frames before its barrier may be committed.
-    pub fn published(&self, checkpoint: CheckpointNumber) {
-        (0..self.kept.len()).for_each(|slot| self.seal(slot, checkpoint));
+    /// A checkpoint was published: the frames before its barrier may be sent or committed.
+    pub fn published(&mut self, checkpoint: CheckpointNumber) {
+        for slot in 0..self.kept.len() {
+            self.send_late(slot);
+            self.seal(slot, checkpoint);
+        }
+    }
+
+    /// Hands over what had to wait for its checkpoint.
+    fn send_late(&mut self, slot: usize) {
+        let kept = &mut self.kept[slot];
+        let (from, to) = (kept.handed, kept.cut);
+        for (frame, _) in kept.frames.iter().filter(|(frame, _)| (from..to).contains(&frame.sequence)) {
+            self.queue.push(Staged::Frame(frame.clone()));
+        }
+        kept.handed = from.max(to);
     }
 
     fn seal(&self, slot: usize, checkpoint: CheckpointNumber) {
@@ -305,7 +332,10 @@ impl Stage {
         kept.next += 1;
         kept.frames.push_back((frame.clone(), bytes));
         self.bytes += bytes;
-        self.queue.push(Staged::Frame(frame));
+        if !self.late {
+            kept.handed = kept.next;
+            self.queue.push(Staged::Frame(frame));
+        }
     }
 
     /// Per shard, frames that were staged before the newest checkpoint's barrier and are not acknowledged.

@@ -103,11 +103,6 @@ impl Query {
         matches!(self, Self::Keyed | Self::KeyedTwice)
     }
 
-    /// Whether keys go away again.
-    pub fn loses_keys(&self) -> bool {
-        matches!(self, Self::KeyedTwice)
-    }
-
     /// The view that shows the same rows, if there is one.
     pub fn view(&self) -> Option<&'static str> {
         match self {
