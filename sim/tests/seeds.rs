@@ -13,6 +13,10 @@ use laminar_sim::{Query, Row, Scenario, Step, run};
 /// Seeds from 1 on: about a minute of two cores.
 const SEEDS: u64 = 120;
 
+/// Seeds that failed once: changing streams that were sent before their checkpoint (decision 0049), and a
+/// checkpoint behind the last one of an orderly end.
+const ONCE_FAILED: [u64; 5] = [580, 683, 780, 971, 993];
+
 /// Defects, and a seed that finds each.
 const BUGS: [(Mutant, u64); 7] = [
     (Mutant::SkipSync, 1),
@@ -44,7 +48,7 @@ fn failures(seeds: &[u64]) -> Vec<String> {
 
 #[test]
 fn what_the_database_promises_holds_for_every_seed() {
-    let seeds: Vec<u64> = (1..=SEEDS).collect();
+    let seeds: Vec<u64> = (1..=SEEDS).chain(ONCE_FAILED).collect();
     assert_eq!(failures(&seeds), Vec::<String>::new());
 }
 

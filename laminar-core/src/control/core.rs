@@ -324,6 +324,10 @@ impl Control {
                 Action::Inject(barrier) => {
                     if barrier.checkpoint.is_some() {
                         self.begin_collecting();
+                        if self.stopping.is_some() {
+                            // What flows behind this barrier is not staged: no later checkpoint may hold it.
+                            self.coordinator.forbid_checkpoints();
+                        }
                     }
                     self.broadcast(|| Command::Barrier(barrier));
                 }

@@ -1,7 +1,7 @@
 //! The end of an engine: a last checkpoint, and what it holds brought to the targets.
 //!
 //! Invariants: rows behind the last checkpoint's barrier are not staged, because the next start makes them
-//! anew; a target that takes nothing delays the end by [`DRAIN_US`] at most.
+//! anew, and no checkpoint follows it; a target that takes nothing delays the end by [`DRAIN_US`] at most.
 
 use super::boot::BootStep;
 use super::core::Control;

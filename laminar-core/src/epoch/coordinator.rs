@@ -112,6 +112,11 @@ impl Coordinator {
         self.checkpoints_allowed = true;
     }
 
+    /// From now on there are no checkpoints any more: the last one is under way.
+    pub const fn forbid_checkpoints(&mut self) {
+        self.checkpoints_allowed = false;
+    }
+
     /// Asks for an epoch or a checkpoint at once; returns the epoch that will serve the wish.
     pub fn want(&mut self, wanted: Wanted) -> Epoch {
         self.wanted = self.wanted.max(wanted);

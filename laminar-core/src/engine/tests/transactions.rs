@@ -261,6 +261,31 @@ fn an_orderly_end_brings_the_last_checkpoint_to_the_target_and_does_not_wait_for
     assert_eq!(ledger.rows(), [vec![1, 1, 1], vec![2, 2, 2]], "and the next start sends them, once");
 }
 
+/// Rows and time flow on while the engine waits for a target at its end.
+#[test]
+fn no_checkpoint_follows_the_last_one() {
+    let (feeds, ledger) = (Feeds::new(1), Ledger::default());
+    let machine = SimMachine::new(16);
+    let quick = || EngineOptions { shards: Some(4), checkpoint_interval: Duration::from_millis(30), ..options(2) };
+    let mut driver = open_with(&machine, quick(), &feeds, &ledger, 1);
+    deploy(&mut driver, vec![source(1, Some("test"), 0), kept(2, 1), exact(3, 2, &kept(2, 1))]);
+    driver.advance(1_000_000).unwrap();
+    // A commit that fails lets the end wait a while.
+    ledger.lock().outcomes.extend([Outcome::Before, Outcome::Before, Outcome::Before]);
+    feeds.push(0, &[(1, 1, 1)]);
+    driver.handle().shutdown(Reply::ignored());
+    for i in 2..40 {
+        driver.advance(20_000).unwrap();
+        feeds.push(0, &[(i, i, i)]);
+    }
+    driver.advance(10_000_000).unwrap();
+    drop(driver);
+    ledger.lock().outcomes.clear();
+    let mut driver = open_with(&machine.crash(1), quick(), &feeds, &ledger, 2);
+    driver.advance(10_000_000).unwrap();
+    assert_eq!(ledger.rows(), (1..40).map(|i| vec![i, i, i]).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_sink_over_rows_that_exist_writes_them_once_also_after_a_restart() {
     let (feeds, ledger) = (Feeds::new(0), Ledger::default());
