@@ -13,7 +13,7 @@ use laminar_sim::{Query, Row, Scenario, Step, run};
 /// Seeds from 1 on: about a minute of two cores.
 const SEEDS: u64 = 120;
 
-/// Seeds that failed once: changing streams that were sent before their checkpoint (decision 0049), and a
+/// Seeds that failed once: changing streams that were sent before their checkpoint (decision 0047), and a
 /// checkpoint behind the last one of an orderly end.
 const ONCE_FAILED: [u64; 5] = [580, 683, 780, 971, 993];
 
