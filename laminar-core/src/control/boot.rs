@@ -63,6 +63,8 @@ impl Control {
                     self.boot_replay = boot.replay;
                 }
                 BootStep::Replay(left) => {
+                    // Not earlier: what the checkpoint does not hold yet begins where the others go on.
+                    self.start_sources();
                     for (object, record) in std::mem::take(&mut self.boot_replay) {
                         let mailbox = self.mailbox.clone();
                         let entered = Reply::new(move |_| mailbox.post(ControlLetter::Event(Event::Replayed)));

@@ -174,7 +174,9 @@ impl Control {
             return;
         }
         let Some(flight) = self.deploying.take() else { return };
-        self.start_sources();
+        if !flight.again {
+            self.start_sources();
+        }
         for sink in flight.sinks {
             self.start_sink(sink);
         }
