@@ -40,6 +40,7 @@ test: install tidy ## installs what is missing and passes every test
 # The same build as the other tests: another choice of packages would choose other features and build again.
 test-kafka: ## the connector and the whole server on a real Kafka
 	$(LINTED) cargo test --workspace --lib --bins --tests --examples --no-run
+	$(LINTED) cargo build --workspace --bins --examples
 	@export LAMINAR_KAFKA_DIR=$$(mktemp -d); trap 'scripts/kafka.sh stop' EXIT; \
 	  export LAMINAR_TEST_KAFKA && LAMINAR_TEST_KAFKA=$$(scripts/kafka.sh start) && \
 	  $(LINTED) cargo test --workspace --lib -- --ignored tests::real && \
