@@ -123,6 +123,8 @@ pub struct Engine {
     pub(super) receivers: Vec<Option<(FragmentId, usize)>>,
     /// State of the checkpoint that no pipeline has taken yet.
     pub(super) restored: Vec<(usize, Arena)>,
+    /// Whether some of the restored state may not be read back yet.
+    pub(super) loading: bool,
     /// Its disk; none = nothing is kept.
     pub(super) store: Option<Store>,
     pub(super) groups: Vec<Group>,
@@ -177,6 +179,7 @@ impl Engine {
             fragments: Vec::new(),
             links: Vec::new(),
             receivers: Vec::new(),
+            loading: !restored.is_empty(),
             restored,
             store,
             groups: Vec::new(),
@@ -300,6 +303,7 @@ impl Turning for Engine {
         busy |= self.run_reads();
         self.tell_pressure();
         busy |= self.pump_store(now);
+        busy |= self.load_ahead();
         self.lanes.flush();
         if self.stopped {
             return Turn::Stopped;

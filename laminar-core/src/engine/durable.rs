@@ -11,6 +11,7 @@ use crate::data::Batch;
 use crate::ids::{ObjectId, ShardId};
 use crate::operator::Barrier;
 use crate::reactor::Now;
+use laminar_storage::arena::Arena;
 
 impl Engine {
     /// Appends pushed rows to the log; returns their position, none when nothing is kept.
@@ -52,13 +53,40 @@ impl Engine {
                 busy
             }
             Err(error) => {
-                // W4: nothing is accepted after a failed write or sync, and what waits for the log never is durable.
-                store.fail();
-                for pushed in std::mem::take(&mut self.pushed) {
-                    pushed.answer.refuse(&error);
-                }
-                self.tell(Event::Fatal(error));
-                self.stop();
+                self.store_failed(error);
+                false
+            }
+        }
+    }
+
+    /// W4: nothing is accepted after a failed write or sync, and what waits for the log never is durable.
+    fn store_failed(&mut self, error: EngineError) {
+        if let Some(store) = self.store.as_mut() {
+            store.fail();
+        }
+        for pushed in std::mem::take(&mut self.pushed) {
+            pushed.answer.refuse(&error);
+        }
+        self.tell(Event::Fatal(error));
+        self.stop();
+    }
+
+    /// Reads restored state back, a piece in each turn, before somebody needs it. What cannot be read ends the engine.
+    pub(super) fn load_ahead(&mut self) -> bool {
+        if !self.loading {
+            return false;
+        }
+        let fragments = self.fragments.iter_mut().flatten();
+        let mut arenas =
+            fragments.flat_map(|fragment| &mut fragment.arenas).chain(self.restored.iter_mut().map(|kept| &mut kept.1));
+        match arenas.find(|arena| !arena.is_whole()).map(Arena::load_step) {
+            Some(Ok(_)) => true,
+            Some(Err(error)) => {
+                self.store_failed(error.into());
+                false
+            }
+            None => {
+                self.loading = false;
                 false
             }
         }

@@ -256,7 +256,7 @@ impl ReactorPlan {
         if mine.is_empty() {
             return Ok((PageFile::create(disk, &path, shard)?, Vec::new()));
         }
-        let (mut page, arenas) = PageFile::load(disk, &path, shard, &mine, |id| ArenaOptions {
+        let (mut page, arenas) = PageFile::restore(disk, &path, shard, &mine, |id| ArenaOptions {
             memory_limit: self.state_bytes,
             ..ArenaOptions::new(id)
         })?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use glommio::io::BufferedFile;
 use laminar_storage::disk::{
-    Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, IoMode, RealDisk, Ticket,
+    Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, IoMode, ReadAt, RealDisk, Ticket,
 };
 
 use super::Bell;
@@ -154,6 +154,10 @@ impl Disk for RingDisk {
 
     fn read_at(&mut self, file: FileId, offset: u64, into: &mut [u8]) -> DiskResult<usize> {
         self.inner.read_at(file, offset, into)
+    }
+
+    fn reader(&mut self, file: FileId) -> DiskResult<Box<dyn ReadAt>> {
+        self.inner.reader(file)
     }
 
     fn list(&mut self, dir: &Path) -> DiskResult<Vec<String>> {

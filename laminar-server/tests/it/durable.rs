@@ -181,3 +181,44 @@ async fn checkpoints_of_a_stopped_server_are_listed_and_verified_and_a_rotten_on
     assert!(nothing.status.code() == Some(4) && nothing.stderr.contains("holds no data"), "{}", nothing.stderr);
     assert!(!empty.path().join("none").exists(), "nothing is created");
 }
+
+/// A restart reads state back while it serves: what was damaged meanwhile must still be found, and end the server.
+#[tokio::test]
+async fn state_that_rotted_while_the_server_was_down_ends_it_with_the_file_and_the_offset() {
+    let mut server = Server::with(CONFIG);
+    let client = server.connect().await;
+    client.batch_execute("CREATE TABLE t (id BIGINT PRIMARY KEY, text VARCHAR)").await.unwrap();
+    let rows = |from: usize| (from..from + 20_000).map(|id| format!("({id}, 'this is row {id} of many')"));
+    for from in (0..80_000).step_by(20_000) {
+        client
+            .batch_execute(&format!("INSERT INTO t VALUES {}", rows(from).collect::<Vec<_>>().join(", ")))
+            .await
+            .unwrap();
+    }
+    client.batch_execute("CHECKPOINT").await.unwrap();
+    server.crash();
+    server.resume();
+    let client = server.connect().await;
+    let read = client.query_one("SELECT count(*), min(text) FROM t", &[]).await.unwrap();
+    assert_eq!((read.get::<_, i64>(0), read.get::<_, &str>(1)), (80_000, "this is row 0 of many"));
+    server.crash();
+
+    let needle = b"this is row 54321 of many";
+    let mut damaged = None;
+    for entry in std::fs::read_dir(server.data_dir().join("state")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut content = std::fs::read(&path).unwrap();
+        if let Some(at) = content.windows(needle.len()).rposition(|window| window == needle) {
+            content[at] ^= 0x40;
+            std::fs::write(&path, content).unwrap();
+            damaged = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        }
+    }
+    let damaged = damaged.expect("the row lies in some page file");
+    server.launch();
+    assert_eq!(server.wait().code(), Some(1), "{}", server.log());
+    let log = server.log();
+    for words in ["LDB-1004", damaged.as_str(), "is damaged at offset", "the server ends"] {
+        assert!(log.contains(words), "{words} not in {log}");
+    }
+}

@@ -95,20 +95,27 @@ impl Server {
         std::fs::read_to_string(self.directory().join("log")).unwrap_or_default()
     }
 
-    /// Starts the process and waits until it serves.
-    pub fn resume(&mut self) {
+    /// Starts the process.
+    pub fn launch(&mut self) {
         assert!(self.child.is_none(), "the server runs already");
-        let ready = self.directory().join("ready");
-        let _ = std::fs::remove_file(&ready);
+        let _ = std::fs::remove_file(self.directory().join("ready"));
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.directory().join("log")).expect("a log");
-        let mut child = binary()
+        let child = binary()
             .current_dir(self.directory())
             .args(["--ready-file", "ready"])
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("the binary starts");
+        self.child = Some(child);
+    }
+
+    /// Starts the process and waits until it serves.
+    pub fn resume(&mut self) {
+        self.launch();
+        let ready = self.directory().join("ready");
+        let mut child = self.child.take().expect("a process");
         let began = Instant::now();
         while !ready.exists() {
             if let Some(status) = child.try_wait().expect("a process") {

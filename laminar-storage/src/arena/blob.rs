@@ -67,6 +67,8 @@ fn full(class: usize) -> u128 {
 pub(crate) struct Blobs {
     /// Per class: pages with a free chunk.
     room: [Vec<u32>; CLASSES.len()],
+    /// Pages of an image that were not looked into yet, ascending: they count as full.
+    unswept: Vec<u32>,
     /// First page and length of each run.
     pub(crate) runs: BTreeMap<u32, u32>,
 }
@@ -132,14 +134,14 @@ impl Blobs {
                 let live = bitmap(pages, base);
                 assert!(live & bit != 0, "a blob was freed twice");
                 set_bitmap(pages, base, live & !bit);
-                if live == full(class) {
+                if live == full(class) && self.unswept.binary_search(&page).is_err() {
                     self.room[class].push(page);
                 }
             }
         }
     }
 
-    /// After an image was loaded: takes in a page of the table.
+    /// Of an image: takes in a page of the table, in ascending order; reads descriptors only.
     pub(crate) fn adopt(&mut self, pages: &Pages, page: u32, descriptor: Descriptor) -> Result<(), ArenaError> {
         let base = page as usize * PAGE_BYTES;
         match descriptor.kind {
@@ -155,17 +157,26 @@ impl Blobs {
                 }
                 self.runs.insert(page, count as u32);
             }
-            _ => {
-                let class = descriptor.depth as usize;
-                if class >= CLASSES.len() || bitmap(pages, base) & !full(class) != 0 {
-                    return Err(pages.damaged(base, "a blob page's bitmap does not fit its class"));
-                }
-                if bitmap(pages, base) != full(class) {
-                    self.room[class].push(page);
-                }
+            _ if descriptor.depth as usize >= CLASSES.len() => {
+                return Err(pages.damaged(base, "a blob page of no class"));
             }
+            _ => self.unswept.push(page),
         }
         Ok(())
+    }
+
+    /// Looks into the next page of an image; `false` when there is none left.
+    pub(crate) fn sweep(&mut self, pages: &Pages) -> Result<bool, ArenaError> {
+        let Some(page) = self.unswept.pop() else { return Ok(false) };
+        let base = page as usize * PAGE_BYTES;
+        let class = pages.descriptor(page as usize).map_or(usize::MAX, |found| found.depth as usize);
+        if class >= CLASSES.len() || bitmap(pages, base) & !full(class) != 0 {
+            return Err(pages.damaged(base, "a blob page's bitmap does not fit its class"));
+        }
+        if bitmap(pages, base) != full(class) {
+            self.room[class].push(page);
+        }
+        Ok(true)
     }
 
     /// Whether a reference read from an image names a live blob of `table`.

@@ -4,9 +4,12 @@
 //! (`page`), with every store noted per block (`block_dirty`) so that a checkpoint freezes in O(segments).
 //! Tables (`table`) are an extendible index (`index`) over a slab of entries (`entry`) with blobs
 //! beside (`blob`). Everything is addressed by offsets, so an image can lie anywhere.
+//! A restored arena is used at once: a segment is read back on its first touch or by the loader (`absent`,
+//! `restore`), and what the heap side needs from the pages' content is gathered behind it (`sweep`).
 //! Invariant: no store escapes the dirty bits, and nothing here reads or writes a file; that is
 //! `page_file`. The heap twin (`heap`) answers the same calls and exists to be compared with.
 
+mod absent;
 mod batch;
 mod blob;
 mod block_dirty;
@@ -21,10 +24,11 @@ mod restore;
 mod scan;
 mod segment;
 mod store;
+mod sweep;
 mod table;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use batch::KeyBatch;
 pub use blob::{BlobRef, MAX_BLOB_BYTES};
@@ -36,4 +40,4 @@ pub use segment::{BLOCK_BYTES, PAGE_BYTES, SEGMENT_BYTES};
 pub use store::{Arena, ArenaOptions, TableId};
 pub use table::{Slot, TableKey};
 
-pub(crate) use restore::RestoredArena;
+pub(crate) use absent::SegmentSource;

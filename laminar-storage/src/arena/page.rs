@@ -300,8 +300,9 @@ impl Pages {
         self.write(descriptor_offset(page), DESCRIPTOR_BYTES).copy_from_slice(&descriptor.encode());
     }
 
-    /// After an image was loaded: reads from the descriptors which pages are free.
-    pub(crate) fn adopt_descriptors(&mut self) -> Result<(), ArenaError> {
+    /// Of an image: reads from the descriptors which pages are free. Of a free page in a segment that has bytes in
+    /// the image nothing is known without reading it, so it counts as one that is not zero.
+    pub(crate) fn adopt_descriptors(&mut self, has_bytes: &[bool]) -> Result<(), ArenaError> {
         for page in 0..self.page_count() {
             let segment = page / SEGMENT_PAGES;
             if segment.is_multiple_of(GROUP_SEGMENTS) {
@@ -312,7 +313,7 @@ impl Pages {
             };
             let (word, bit) = (page % SEGMENT_PAGES / 64, 1u64 << (page % 64));
             if descriptor.kind == PageKind::Free {
-                if self.region.bytes(page * PAGE_BYTES, PAGE_BYTES).iter().any(|byte| *byte != 0) {
+                if has_bytes[segment] {
                     self.stale[segment][word] |= bit;
                 }
             } else {

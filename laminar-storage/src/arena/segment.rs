@@ -2,9 +2,13 @@
 //!
 //! Not an allocator and not aware of what lies in the pages. The only file of the arena with
 //! `unsafe`: everything above speaks of byte offsets and gets bounds-checked slices.
-//! Invariant: bytes `0..committed` are mapped readable and writable, were zero when first opened,
-//! and belong to this region alone; nothing outside them is ever touched.
+//! Invariants: bytes `0..committed` are mapped readable and writable, were zero when first opened,
+//! and belong to this region alone; nothing outside them is ever touched. A segment that is still absent
+//! (see `absent`) is filled before the first reference into it is made; bytes below `ready` are present,
+//! so that the one comparison of the bounds check tells both.
 
+use super::absent::Absent;
+use crate::error::Result;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -24,12 +28,16 @@ const HUGE_FROM_SEGMENT: usize = 4;
 /// The readable and writable part of a region. Only this file makes one, inside an owner or a borrow of it.
 pub(crate) struct Span {
     base: NonNull<u8>,
-    committed: usize,
+    /// Everything below is committed and present.
+    ready: usize,
+    /// What is not, while a restored arena is being filled; owned by the region.
+    absent: Option<NonNull<Absent>>,
 }
 
 /// A reserved range of addresses, readable and writable up to `committed`.
 pub(crate) struct Region {
     span: Span,
+    committed: usize,
     mapping: NonNull<libc::c_void>,
     mapping_bytes: usize,
     reserved: usize,
@@ -47,8 +55,9 @@ pub(crate) struct RegionRead<'a> {
     region: PhantomData<&'a Region>,
 }
 
-// SAFETY: the region owns its mapping exclusively (no other pointer to it exists outside `self` and its
-// borrows), and all access goes through `&self`/`&mut self`; moving it to another thread moves that ownership.
+// SAFETY: the region owns its mapping and what is absent of it exclusively (no other pointer to them exists
+// outside `self` and its borrows), and all access goes through `&self`/`&mut self`; moving it to another thread
+// moves that ownership, and `Absent` may be moved too.
 unsafe impl Send for Region {}
 
 impl Region {
@@ -82,32 +91,84 @@ impl Region {
             // `base..base + reserved` lies inside it; a successful mmap is never null here.
             let (base, mapping) =
                 unsafe { (NonNull::new_unchecked(start.cast::<u8>().add(skip)), NonNull::new_unchecked(start)) };
-            return Ok(Self { span: Span { base, committed: 0 }, mapping, mapping_bytes, reserved });
+            let span = Span { base, ready: 0, absent: None };
+            return Ok(Self { span, committed: 0, mapping, mapping_bytes, reserved });
         }
     }
 
     /// Opens the next segment, zeroed; `false` when the reserved range is used up.
     pub(crate) fn commit_segment(&mut self, sparse: bool) -> std::io::Result<bool> {
-        if self.span.committed + SEGMENT_BYTES > self.reserved {
+        if self.committed + SEGMENT_BYTES > self.reserved {
             return Ok(false);
         }
         // SAFETY: the range lies inside the mapping (checked above) and nothing refers to it yet.
         let failed = unsafe {
-            let at = self.span.base.as_ptr().add(self.span.committed).cast();
+            let at = self.span.base.as_ptr().add(self.committed).cast();
             libc::mprotect(at, SEGMENT_BYTES, libc::PROT_READ | libc::PROT_WRITE) != 0
         };
         if failed {
             return Err(std::io::Error::last_os_error());
         }
-        if !sparse && self.span.committed >= HUGE_FROM_SEGMENT * SEGMENT_BYTES {
+        if !sparse && self.committed >= HUGE_FROM_SEGMENT * SEGMENT_BYTES {
             // SAFETY: as above; advice only, its failure changes nothing.
             unsafe {
-                let at = self.span.base.as_ptr().add(self.span.committed).cast();
+                let at = self.span.base.as_ptr().add(self.committed).cast();
                 libc::madvise(at, SEGMENT_BYTES, libc::MADV_HUGEPAGE);
             }
         }
-        self.span.committed += SEGMENT_BYTES;
+        self.committed += SEGMENT_BYTES;
+        // Nothing was missing behind the former end, so what is ready up to there goes on.
+        let reaches = self.span.ready + SEGMENT_BYTES == self.committed;
+        if let Some(absent) = self.absent() {
+            absent.committed.set(self.committed);
+        }
+        if reaches {
+            self.span.ready = self.committed;
+        }
         Ok(true)
+    }
+
+    /// Declares committed segments absent: each is filled when it is first touched or asked for. Before any use.
+    pub(crate) fn expect(&mut self, absent: Absent) {
+        self.forget_absent();
+        absent.committed.set(self.committed);
+        self.span.ready = 0;
+        self.span.absent = Some(NonNull::from(Box::leak(Box::new(absent))));
+    }
+
+    /// What is absent, until it is forgotten.
+    pub(crate) fn absent(&self) -> Option<&Absent> {
+        // SAFETY: made by `expect` from a box that only `forget_absent` frees, which takes `&mut self`.
+        self.span.absent.map(|absent| unsafe { absent.as_ref() })
+    }
+
+    /// Fills a segment if it is absent.
+    pub(crate) fn fill(&mut self, segment: usize) -> Result<()> {
+        if let Some(absent) = self.absent().filter(|absent| absent.is_missing(segment)) {
+            self.span.fill(absent, segment)?;
+        }
+        Ok(())
+    }
+
+    /// Fills the next absent segment; `false` when there is none.
+    pub(crate) fn fill_next(&mut self) -> Result<bool> {
+        let Some(absent) = self.absent() else { return Ok(false) };
+        let next = absent.first_missing();
+        if let Some(segment) = next {
+            self.span.fill(absent, segment)?;
+        }
+        let ready = absent.first_missing().map_or(self.committed, |segment| segment * SEGMENT_BYTES);
+        self.span.ready = ready;
+        Ok(next.is_some())
+    }
+
+    /// Nothing is absent any more, or all is given up.
+    pub(crate) fn forget_absent(&mut self) {
+        self.span.ready = self.committed;
+        if let Some(absent) = self.span.absent.take() {
+            // SAFETY: leaked by `expect`, taken away once; no borrow of it outlives `&mut self`.
+            drop(unsafe { Box::from_raw(absent.as_ptr()) });
+        }
     }
 
     /// The bytes at `offset`, to store into. Panics as [`Span::bytes`] does.
@@ -228,10 +289,42 @@ impl Span {
 
     #[inline(always)]
     fn check(&self, offset: usize, len: usize) {
+        if offset > self.ready || len > self.ready - offset {
+            self.bring(offset, len);
+        }
+    }
+
+    /// Fills what is absent of a range. Panics outside the committed range, and when it cannot be read back: there
+    /// is no right answer then, and the loader, which comes to the same place, ends the process with the reason.
+    #[cold]
+    #[inline(never)]
+    fn bring(&self, offset: usize, len: usize) {
+        // SAFETY: as in `Region::absent`; a borrow of the region lives as long as `self`.
+        let absent = self.absent.map(|absent| unsafe { absent.as_ref() });
+        let committed = absent.map_or(self.ready, |absent| absent.committed.get());
         assert!(
-            offset <= self.committed && len <= self.committed - offset,
+            offset <= committed && len <= committed - offset,
             "arena offset outside its committed segments: a slot or blob reference of another arena"
         );
+        let Some(absent) = absent else { return };
+        for segment in offset / SEGMENT_BYTES..(offset + len).div_ceil(SEGMENT_BYTES) {
+            if absent.is_missing(segment) {
+                let trouble = self.fill(absent, segment).err().map(|error| error.to_string());
+                assert!(trouble.is_none(), "{}", trouble.unwrap_or_default());
+            }
+        }
+    }
+
+    fn fill(&self, absent: &Absent, segment: usize) -> Result<()> {
+        assert!(
+            (segment + 1) * SEGMENT_BYTES <= absent.committed.get(),
+            "a segment that was never committed is absent"
+        );
+        // SAFETY: committed memory of this region. No reference into a missing segment exists: each is made after
+        // `check`, which fills the segment first, and only one thread uses a region.
+        let into =
+            unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(segment * SEGMENT_BYTES), SEGMENT_BYTES) };
+        absent.read(segment, into)
     }
 }
 
@@ -270,6 +363,7 @@ pub(crate) fn equal_bytes(block: &[u8; BLOCK_BYTES], byte: u8) -> u32 {
 
 impl Drop for Region {
     fn drop(&mut self) {
+        self.forget_absent();
         // SAFETY: the mapping is ours, whole, and no reference into it outlives `self`.
         unsafe {
             libc::munmap(self.mapping.as_ptr(), self.mapping_bytes);

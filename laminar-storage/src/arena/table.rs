@@ -1,9 +1,9 @@
 //! One state table: keys to fixed-width values, with stable slots.
 //!
 //! Joins the index, the slab of entries and the blobs of one (operator, part). Batches are in `batch.rs`,
-//! scans in `scan.rs`, loading in `restore.rs`.
-//! Invariant: an entry is live exactly if the index names its slot; a free slot is in `free` or behind the
-//! end of the open slab page.
+//! scans in `scan.rs`, restoring in `restore.rs` and `sweep.rs`.
+//! Invariant: an entry is live exactly if the index names its slot; a free slot is in `free`, behind the end of
+//! the open slab page, or in a restored page that was not swept yet.
 
 use super::blob::{BlobRef, Blobs};
 use super::entry::{EntryLayout, KeyPlace, KeyShape, SLOT_BYTES, TableShape};
@@ -11,6 +11,7 @@ use super::error::ArenaError;
 use super::index::{Index, Probe, matches, passed_on, slot_in, tag};
 use super::page::{Descriptor, PageKind, Pages};
 use super::segment::PAGE_BYTES;
+use super::sweep::Unswept;
 use crate::ids::OperatorId;
 use std::num::NonZeroU32;
 
@@ -41,7 +42,7 @@ pub(crate) struct Found {
     index: usize,
 }
 
-/// The heap side of a table; everything here is rebuilt when an image is loaded.
+/// The heap side of a table; everything here is rebuilt when an image is restored.
 pub(crate) struct Table {
     pub(crate) number: u32,
     pub(crate) generation: u32,
@@ -52,6 +53,8 @@ pub(crate) struct Table {
     /// Buckets, slab pages and blob pages, but not blob runs.
     pub(crate) pages: Vec<u32>,
     pub(crate) free: Vec<u32>,
+    /// What a restored table has not looked into yet.
+    pub(crate) unswept: Option<Box<Unswept>>,
     /// Entries not yet used at the end of the newest slab page: next offset and how many.
     pub(crate) open: (usize, usize),
     pub(crate) len: u64,
@@ -78,6 +81,7 @@ impl Table {
             blobs: Blobs::default(),
             pages: vec![bucket],
             free: Vec::new(),
+            unswept: None,
             open: (0, 0),
             len: 0,
             stale_record: true,
@@ -186,7 +190,9 @@ impl Table {
         if let Some(blob) = self.key_blob(pages, found.slot) {
             self.blobs.free(pages, blob);
         }
-        self.free.push(found.slot.0.get());
+        if !self.unswept.as_mut().is_some_and(|unswept| unswept.removed(found.slot)) {
+            self.free.push(found.slot.0.get());
+        }
         self.len -= 1;
         self.stale_record = true;
         true
@@ -209,7 +215,7 @@ impl Table {
         slot.map(Slot).ok_or_else(|| pages.damaged(offset, "an entry at offset 0"))
     }
 
-    fn key_blob(&self, pages: &Pages, slot: Slot) -> Option<BlobRef> {
+    pub(crate) fn key_blob(&self, pages: &Pages, slot: Slot) -> Option<BlobRef> {
         match self.layout.key_place(pages.region.bytes(slot.offset(), self.layout.value_at)) {
             KeyPlace::Inline(_) => None,
             KeyPlace::Blob(blob) => Some(blob),

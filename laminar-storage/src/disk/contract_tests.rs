@@ -30,6 +30,13 @@ fn what_was_written_is_read() {
         assert_eq!(&bytes[..5], b"ctail");
         assert_eq!(disk.read_at(file, 100, &mut bytes).unwrap(), 0);
         assert_eq!(disk.len(file).unwrap(), 7);
+        let reader = disk.reader(file).unwrap();
+        disk.close(file);
+        assert_eq!(
+            (reader.read_at(4, &mut bytes).unwrap(), &bytes[..3]),
+            (3, &b"ail"[..]),
+            "a reader outlives the handle"
+        );
     });
 }
 

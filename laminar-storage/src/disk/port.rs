@@ -1,7 +1,7 @@
 //! The disk port: what storage may ask of a disk.
 //!
 //! Changes are *submitted* and complete later; a reactor goes on meanwhile. Reads and look-ups are
-//! synchronous: they happen at start, on first touch of a mapped segment, and in tests.
+//! synchronous: they happen at start, on the first touch of a segment of restored state, and in tests.
 //!
 //! Invariants: a completion comes exactly once for each ticket; a change is durable only after a
 //! later `Sync` (of the file) or `SyncDir` (of its directory, for create, rename, remove) that
@@ -84,6 +84,15 @@ impl std::error::Error for DiskError {}
 /// Result of a disk call.
 pub type DiskResult<T> = Result<T, DiskError>;
 
+/// An open file that is only read, apart from its [`Disk`].
+pub trait ReadAt: Send {
+    /// Reads up to `into.len()` bytes at `offset`; returns how many, less only at the end of file.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> DiskResult<usize>;
+}
+
 /// A data directory on some disk. One owner, one thread; each reactor and the control thread has
 /// its own. All paths are relative to the data directory.
 pub trait Disk {
@@ -113,6 +122,12 @@ pub trait Disk {
     /// # Errors
     /// `Io`.
     fn read_at(&mut self, file: FileId, offset: u64, into: &mut [u8]) -> DiskResult<usize>;
+
+    /// A reader of an open file that can be kept where the disk is not at hand; it stays valid when the file is closed.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn reader(&mut self, file: FileId) -> DiskResult<Box<dyn ReadAt>>;
 
     /// Names of the files in a directory, sorted; empty when it does not exist.
     ///

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use super::port::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, Ticket};
+use super::port::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, ReadAt, Ticket};
 use super::volume::fallocate;
 
 /// Called on the I/O thread after each completion, so that a sleeping owner looks for it.
@@ -124,6 +124,21 @@ enum Job {
 struct Open {
     file: File,
     path: PathBuf,
+}
+
+impl ReadAt for Open {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> DiskResult<usize> {
+        let mut filled = 0;
+        while filled < into.len() {
+            match self.file.read_at(&mut into[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(bytes) => filled += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(disk_error("read", &self.path, &error)),
+            }
+        }
+        Ok(filled)
+    }
 }
 
 struct IoThread {
@@ -266,17 +281,13 @@ impl Disk for RealDisk {
     }
 
     fn read_at(&mut self, file: FileId, offset: u64, into: &mut [u8]) -> DiskResult<usize> {
+        self.file(file)?.read_at(offset, into)
+    }
+
+    fn reader(&mut self, file: FileId) -> DiskResult<Box<dyn ReadAt>> {
         let open = self.file(file)?;
-        let mut filled = 0;
-        while filled < into.len() {
-            match open.file.read_at(&mut into[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(bytes) => filled += bytes,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(disk_error("read", &open.path, &error)),
-            }
-        }
-        Ok(filled)
+        let again = open.file.try_clone().map_err(|error| disk_error("open again", &open.path, &error))?;
+        Ok(Box::new(Open { file: again, path: open.path.clone() }))
     }
 
     fn list(&mut self, dir: &Path) -> DiskResult<Vec<String>> {

@@ -75,8 +75,8 @@ impl ArenaState {
         }
     }
 
-    /// A delta was written (its extent is named for this state).
-    pub(super) fn add_delta(&mut self, row: DeltaRow, pages: &[(u32, u64)], extents: &mut Extents) {
+    /// A delta was written (its extent is named for this state); returns its number.
+    pub(super) fn add_delta(&mut self, row: DeltaRow, pages: &[(u32, u64)], extents: &mut Extents) -> u64 {
         let number = self.next_delta;
         self.next_delta += 1;
         let blocks = pages.iter().map(|(_, mask)| mask.count_ones()).sum();
@@ -90,6 +90,7 @@ impl ArenaState {
             self.deltas.remove(&number);
             extents.unname(row.offset);
         }
+        number
     }
 
     /// A segment was written whole (its slot is named for this state).

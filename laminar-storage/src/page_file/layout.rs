@@ -12,7 +12,7 @@ pub(super) const SLOT_BYTES: u64 = SEGMENT_BYTES as u64;
 
 const FILE_MAGIC: &[u8; 8] = b"LDBPAGES";
 /// Version of the file's format.
-pub(super) const FILE_VERSION: u32 = 1;
+pub(super) const FILE_VERSION: u32 = 2;
 const ROOT_KIND: u32 = 0x544f_4f52;
 const TABLE_KIND: u32 = 0x4c42_5441;
 const HEADER_BYTES: usize = 24;
@@ -34,6 +34,7 @@ pub(super) struct DeltaRow {
     pub(super) offset: u64,
     pub(super) generation: u64,
     pub(super) len: u32,
+    /// Of its head, which has those of the blocks.
     pub(super) crc: u32,
 }
 

@@ -1,18 +1,17 @@
-//! From a mark back to arenas: every byte is verified before its first use.
+//! From a mark back to arenas that can be used at once: tables, heads of deltas and map segments are read; all
+//! else on first touch or by the loader (`source`), so that a restart does not take longer with more state.
 //!
-//! Eager for now: an arena's segments are read whole. The format allows mapping a segment from its slot and
-//! applying its deltas on first touch.
-//! Invariant: a checksum or structure that does not fit is an error naming file and offset, never a wrong row.
+//! Invariants: every byte is verified before its first use; a checksum or structure that does not fit is an error
+//! naming file and offset, never a wrong row.
 
-use super::delta::Delta;
+use super::delta::{DeltaPage, HEADER_BYTES, decode, head_bytes};
 use super::file::{PageFile, Retained};
 use super::image::{ArenaImage, ArenaState};
-use super::layout::{
-    DeltaRow, FILE_VERSION, SLOT_BYTES, SegmentRow, UNIT_BYTES, decode_header, decode_root, decode_table,
-};
+use super::layout::{DeltaRow, FILE_VERSION, SLOT_BYTES, UNIT_BYTES, decode_header, decode_root, decode_table};
 use super::mark::PageFileMark;
 use super::slot::units;
-use crate::arena::{Arena, ArenaError, ArenaOptions, PAGE_BYTES, RestoredArena, SEGMENT_BYTES};
+use super::source::ImageSource;
+use crate::arena::{Arena, ArenaOptions, PAGE_BYTES, SEGMENT_BYTES};
 use crate::disk::Disk;
 use crate::error::{Result, StorageError};
 use crate::ids::{ObjectId, ShardId};
@@ -54,11 +53,30 @@ impl PageFile {
         Ok(this)
     }
 
-    /// Opens the file and loads every arena of the last mark.
+    /// Opens the file and reads every arena of the last mark back, whole.
+    ///
+    /// # Errors
+    /// As [`PageFile::open`], [`PageFile::load_arena`] and [`Arena::load_step`].
+    pub fn load(
+        disk: &mut dyn Disk,
+        path: &Path,
+        shard: ShardId,
+        marks: &[PageFileMark],
+        options: impl FnMut(ObjectId) -> ArenaOptions,
+    ) -> Result<(Self, Vec<Arena>)> {
+        let (this, mut arenas) = Self::restore(disk, path, shard, marks, options)?;
+        for arena in &mut arenas {
+            while arena.load_step()? {}
+        }
+        Ok((this, arenas))
+    }
+
+    /// Opens the file and restores every arena of the last mark: each can be used at once, and is read back on first
+    /// touch and by [`Arena::load_step`].
     ///
     /// # Errors
     /// As [`PageFile::open`] and [`PageFile::load_arena`].
-    pub fn load(
+    pub fn restore(
         disk: &mut dyn Disk,
         path: &Path,
         shard: ShardId,
@@ -84,7 +102,7 @@ impl PageFile {
         self.retained.iter().any(|retained| retained.mark == *mark)
     }
 
-    /// Loads an arena as the newest mark names it; whatever was written of it since is forgotten.
+    /// Restores an arena as the newest mark names it; whatever was written of it since is forgotten.
     ///
     /// # Errors
     /// `Missing` when the mark does not name it, `Rot`, `Malformed`, `Disk`, `Arena` when memory is refused.
@@ -118,32 +136,45 @@ impl PageFile {
         image: &ArenaImage,
     ) -> Result<(Arena, ArenaState)> {
         let id = options.id;
-        let mut restored = RestoredArena::new(options, image.segments.len())?;
         let mut state = ArenaState::default();
         state.grow(image.segments.len());
         for (segment, row) in image.segments.iter().enumerate().filter(|(_, row)| row.offset != 0) {
-            let into = restored.segment_mut(segment);
-            self.read_exact(disk, row.offset, into)?;
-            if crc32c::crc32c(into) != row.crc {
-                return Err(self.rot(row.offset, format!("segment {segment} of pipeline {id} fails its checksum")));
-            }
             self.extents.name(row.offset, SLOT_BYTES);
             state.segments[segment] = *row;
         }
+        let mut heads = Vec::with_capacity(image.deltas.len());
         for row in &image.deltas {
-            let bytes = self.read_checked(disk, row.offset, row.len, row.crc, "a delta")?;
-            let Some(delta) = Delta::decode(&bytes, id, row.generation) else {
-                return Err(
-                    self.malformed(row.offset, format!("no delta of pipeline {id} of generation {}", row.generation))
-                );
-            };
-            let living = apply(&mut restored, &image.segments, row, &delta, &bytes)
-                .ok_or_else(|| self.malformed(row.offset, "a delta names a page outside its arena".into()))?;
+            let pages = self.read_head(disk, id, row)?;
+            let segment_of = |page: &DeltaPage| image.segments.get(page.page as usize / (SEGMENT_BYTES / PAGE_BYTES));
+            if pages.iter().any(|page| segment_of(page).is_none()) {
+                return Err(self.malformed(row.offset, "a delta names a page outside its arena".into()));
+            }
+            let applies = |page: &&DeltaPage| segment_of(page).is_some_and(|row_of| row_of.generation < row.generation);
+            let living: Vec<(u32, u64)> = pages.iter().filter(applies).map(|page| (page.page, page.mask)).collect();
             self.extents.name(row.offset, units(row.len as usize));
-            state.add_delta(*row, &living, &mut self.extents);
+            let number = state.add_delta(*row, &living, &mut self.extents);
+            heads.push((number, row.offset, pages));
         }
-        let arena = restored.finish().map_err(|error| self.place(error, &image.segments))?;
-        Ok((arena, state))
+        let path = self.path.display().to_string();
+        let reader = disk.reader(self.file).map_err(StorageError::disk("read a page file"))?;
+        let source = ImageSource::new(reader, path, id, &state, &heads);
+        let has_bytes = source.has_bytes();
+        Ok((Arena::restore(options, &has_bytes, Box::new(source))?, state))
+    }
+
+    /// The pages of a delta.
+    fn read_head(&self, disk: &mut dyn Disk, arena: ObjectId, row: &DeltaRow) -> Result<Vec<DeltaPage>> {
+        let no_delta =
+            || self.malformed(row.offset, format!("no delta of pipeline {arena} of generation {}", row.generation));
+        if (row.len as usize) < HEADER_BYTES {
+            return Err(no_delta());
+        }
+        let mut header = [0; HEADER_BYTES];
+        self.read_exact(disk, row.offset, &mut header)?;
+        // Not verified yet: a count that is wrong leads to a head that is not.
+        let bytes = head_bytes(&header, row.len as usize).unwrap_or(HEADER_BYTES);
+        let head = self.read_checked(disk, row.offset, bytes as u32, row.crc, "the head of a delta")?;
+        decode(&head, row.len as usize, arena, row.generation).ok_or_else(no_delta)
     }
 
     fn check_header(&self, disk: &mut dyn Disk) -> Result<()> {
@@ -221,45 +252,4 @@ impl PageFile {
     fn malformed(&self, offset: u64, detail: String) -> StorageError {
         StorageError::Malformed { file: self.path.display().to_string(), offset, detail }
     }
-
-    /// Says where in the file a structure lies that an arena refused.
-    fn place(&self, error: ArenaError, segments: &[SegmentRow]) -> StorageError {
-        match error {
-            ArenaError::Damaged { arena, offset, what } => {
-                let slot = segments.get(offset / SEGMENT_BYTES).map_or(0, |row| row.offset);
-                let at = if slot == 0 { 0 } else { slot + (offset % SEGMENT_BYTES) as u64 };
-                self.malformed(at, format!("pipeline {arena} at arena offset {offset:#x}: {what}"))
-            }
-            other => StorageError::Arena(other),
-        }
-    }
-}
-
-/// Puts a delta's blocks in place where no younger segment holds them; returns those. `None`: a page lies outside.
-fn apply(
-    restored: &mut RestoredArena,
-    segments: &[SegmentRow],
-    row: &DeltaRow,
-    delta: &Delta,
-    bytes: &[u8],
-) -> Option<Vec<(u32, u64)>> {
-    let mut at = delta.blocks_at;
-    let mut living = Vec::with_capacity(delta.pages.len());
-    for (page, mask) in &delta.pages {
-        let segment = segments.get(*page as usize / (SEGMENT_BYTES / PAGE_BYTES))?;
-        let applies = segment.generation < row.generation;
-        let mut rest = *mask;
-        while rest != 0 {
-            let block = rest.trailing_zeros() as usize;
-            rest &= rest - 1;
-            if applies {
-                restored.set_block(*page as usize, block, &bytes[at..at + crate::arena::BLOCK_BYTES]);
-            }
-            at += crate::arena::BLOCK_BYTES;
-        }
-        if applies {
-            living.push((*page, *mask));
-        }
-    }
-    Some(living)
 }

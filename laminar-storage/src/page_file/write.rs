@@ -53,7 +53,8 @@ impl PageFile {
     /// Writes up to about `budget_bytes` of an arena's frozen image. The first call names the arena to the file.
     ///
     /// # Errors
-    /// `Order` between `finish` and its mark; `LogFailed` after a failed write.
+    /// `Order` between `finish` and its mark; `LogFailed` after a failed write; `Rot` and `Disk` when a restored
+    /// segment of which blocks are wanted cannot be read back.
     pub fn write_step(&mut self, arena: &mut Arena, disk: &mut dyn Disk, budget_bytes: usize) -> Result<WriteStep> {
         self.check_usable()?;
         if !arena.is_frozen() {
@@ -68,7 +69,7 @@ impl PageFile {
         let end = arena.pages.blocks.frozen_segments() as usize * SEGMENT_PAGES;
         self.arenas.entry(id).or_default().grow(end / SEGMENT_PAGES);
         let mut write = self.writing.remove(&id).unwrap_or_default();
-        let step = self.advance(arena, disk, &mut write, (end, budget_bytes));
+        let step = self.advance(arena, disk, &mut write, (end, budget_bytes))?;
         match step {
             WriteStep::Done => {
                 arena.pages.blocks.end_frozen();
@@ -89,25 +90,23 @@ impl PageFile {
         disk: &mut dyn Disk,
         write: &mut ArenaWrite,
         (end, budget): (usize, usize),
-    ) -> WriteStep {
+    ) -> Result<WriteStep> {
         let mut left = budget as i64;
         while write.page < end {
             if left <= 0 {
-                return WriteStep::More;
+                return Ok(WriteStep::More);
             }
-            if self.is_behind() {
-                return WriteStep::Blocked;
-            }
-            if write.delta.is_full() && !self.write_delta(arena, disk, write) {
-                return WriteStep::Blocked;
+            if self.is_behind() || (write.delta.is_full() && !self.write_delta(arena, disk, write)) {
+                return Ok(WriteStep::Blocked);
             }
             let segment = write.page / SEGMENT_PAGES;
             if arena.pages.blocks.is_rewritten(segment) {
                 if write.segment.is_none() {
                     let Some(offset) = self.extents.take_slot() else {
                         self.request_space(disk);
-                        return WriteStep::Blocked;
+                        return Ok(WriteStep::Blocked);
                     };
+                    arena.pages.region.fill(segment)?;
                     write.segment = Some(SegmentWrite { offset, crc: 0 });
                 }
                 self.write_piece(arena, disk, write);
@@ -116,6 +115,7 @@ impl PageFile {
             }
             let mask = arena.pages.blocks.frozen_mask(write.page);
             if mask != 0 {
+                arena.pages.region.fill(segment)?;
                 write.delta.pages.push((write.page as u32, mask));
                 arena.pages.blocks.take_frozen(&arena.pages.region, write.page, &mut write.delta.blocks);
                 left -= i64::from(mask.count_ones()) * BLOCK_BYTES as i64;
@@ -124,9 +124,9 @@ impl PageFile {
             write.page += 1;
         }
         if !write.delta.is_empty() && !self.write_delta(arena, disk, write) {
-            return WriteStep::Blocked;
+            return Ok(WriteStep::Blocked);
         }
-        WriteStep::Done
+        Ok(WriteStep::Done)
     }
 
     fn write_piece(&mut self, arena: &mut Arena, disk: &mut dyn Disk, write: &mut ArenaWrite) {
@@ -155,8 +155,7 @@ impl PageFile {
             self.request_space(disk);
             return false;
         };
-        let bytes = write.delta.encode(arena.id(), self.generation);
-        let crc = crc32c::crc32c(&bytes);
+        let (bytes, crc) = write.delta.encode(arena.id(), self.generation);
         self.emit(disk, offset, bytes);
         let delta = std::mem::take(&mut write.delta);
         self.changed_state(arena, |state, generation, extents| {

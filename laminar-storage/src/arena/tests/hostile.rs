@@ -1,7 +1,8 @@
 //! Images with bytes that no arena wrote, behind correct checksums: refused, or harmless (S3).
 
 use super::super::*;
-use super::{TABLE, hash};
+use super::{Bytes, TABLE, hash};
+use crate::error::StorageError;
 use crate::ids::ObjectId;
 
 const OPTIONS: ArenaOptions = ArenaOptions { memory_limit: 64 << 20, ..ArenaOptions::new(ObjectId(1)) };
@@ -33,13 +34,10 @@ fn image() -> (Vec<u8>, usize) {
     (arena.pages.region.bytes(0, segments * SEGMENT_BYTES).to_vec(), segments)
 }
 
-fn load(bytes: &[u8], segments: usize) -> Result<Arena, ArenaError> {
-    let mut restored = RestoredArena::new(OPTIONS, segments)?;
-    for segment in 0..segments {
-        let at = segment * SEGMENT_BYTES;
-        restored.segment_mut(segment).copy_from_slice(&bytes[at..at + SEGMENT_BYTES]);
-    }
-    restored.finish()
+fn load(bytes: &[u8], segments: usize) -> Result<Arena, StorageError> {
+    let mut arena = Arena::restore(OPTIONS, &vec![true; segments], Box::new(Bytes(bytes.to_vec())))?;
+    while arena.load_step()? {}
+    Ok(arena)
 }
 
 /// Uses everything that a loaded arena offers; only errors may come of it.

@@ -5,6 +5,20 @@ mod hostile;
 use super::*;
 use crate::ids::{ObjectId, OperatorId};
 
+/// An image in memory.
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
+
+impl SegmentSource for Bytes {
+    fn read(&self, segment: usize, into: &mut [u8]) -> crate::Result<()> {
+        into.copy_from_slice(&self.0[segment * SEGMENT_BYTES..][..SEGMENT_BYTES]);
+        Ok(())
+    }
+
+    fn place(&self, error: ArenaError) -> crate::StorageError {
+        crate::StorageError::Arena(error)
+    }
+}
+
 const TABLE: TableKey = TableKey { operator: OperatorId(7), part: 0 };
 
 fn arena() -> Arena {

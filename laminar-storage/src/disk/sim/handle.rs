@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::namespace::{Inode, Node};
 use super::world::{Pending, World, file_of};
-use crate::disk::port::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, Ticket};
+use crate::disk::port::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, ReadAt, Ticket};
 
 /// The [`Disk`] of a simulated machine; see [`super::SimMachine`].
 pub struct SimDisk {
@@ -35,6 +35,20 @@ impl SimDisk {
     fn insert(&mut self, inode: Inode) -> FileId {
         self.files.push(Some(inode));
         FileId(self.files.len() as u32 - 1)
+    }
+}
+
+/// A reader of one file.
+struct SimReader {
+    world: Arc<Mutex<World>>,
+    inode: Inode,
+}
+
+impl ReadAt for SimReader {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> DiskResult<usize> {
+        let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        world.alive()?;
+        Ok(world.files[self.inode].read_at(offset, into))
     }
 }
 
@@ -76,6 +90,10 @@ impl Disk for SimDisk {
         let world = self.world();
         world.alive()?;
         Ok(world.files[inode].read_at(offset, into))
+    }
+
+    fn reader(&mut self, file: FileId) -> DiskResult<Box<dyn ReadAt>> {
+        Ok(Box::new(SimReader { world: self.world.clone(), inode: self.inode(file)? }))
     }
 
     fn list(&mut self, dir: &Path) -> DiskResult<Vec<String>> {

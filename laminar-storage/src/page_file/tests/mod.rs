@@ -341,3 +341,79 @@ fn a_file_that_no_mark_names_is_begun_anew() {
         assert_eq!(value(&mut arenas[0], 4_999), Some(2), "cut at {cut}");
     }
 }
+
+/// Where one segment's bytes begin in the file, told by what stands in them.
+fn place_of(machine: &SimMachine, needle: &[u8]) -> usize {
+    let content = machine.content(Path::new(PATH)).unwrap();
+    content.windows(needle.len()).rposition(|window| window == needle).unwrap()
+}
+
+#[test]
+fn restored_state_is_used_before_it_was_read_and_what_cannot_be_read_is_found_by_the_loader() {
+    let machine = SimMachine::new(1);
+    let (mut disk, mut file, mut arena) = fresh(&machine);
+    fill(&mut arena, 0..200_000, 1);
+    let table = arena.open_table(TableKey { part: 1, ..TABLE }, TableShape::fixed(8, 8)).unwrap();
+    let needle = 0x6e65_6564_6c65_2121_u64.to_le_bytes();
+    let (slot, _) = arena.upsert(table, hash(&needle), &needle).unwrap();
+    arena.value_mut(table, slot).copy_from_slice(&needle);
+    checkpoint(&mut file, &mut disk, &mut arena).unwrap();
+    fill(&mut arena, 0..50, 2);
+    let mark = checkpoint(&mut file, &mut disk, &mut arena).unwrap();
+    let segments = arena.pages.segments();
+    assert!(segments > 4);
+
+    let restored = |machine: &SimMachine| {
+        let (mut disk, path) = (machine.disk(), Path::new(PATH));
+        let (_, mut arenas) = PageFile::restore(&mut disk, path, ShardId(0), &[mark], ArenaOptions::new).unwrap();
+        arenas.pop().unwrap()
+    };
+    let missing = |arena: &Arena| {
+        let absent = arena.pages.region.absent();
+        (0..segments).filter(|segment| absent.is_some_and(|absent| absent.is_missing(*segment))).count()
+    };
+    let mut back = restored(&machine);
+    assert!(missing(&back) >= segments - 2, "a restart reads the map and the records only");
+    assert_eq!((value(&mut back, 7), missing(&back) > 1), (Some(2), true), "a key is found, its delta applied");
+    fill(&mut back, 199_990..200_010, 3);
+    while back.load_step().unwrap() {}
+    assert!(back.is_whole() && missing(&back) == 0);
+    assert_eq!(
+        (value(&mut back, 199_995), value(&mut back, 100_000), value(&mut back, 200_009)),
+        (Some(3), Some(1), Some(3))
+    );
+
+    let mut bytes = machine.content(Path::new(PATH)).unwrap();
+    let at = place_of(&machine, &needle);
+    bytes[at] ^= 1;
+    assert!(machine.overwrite(Path::new(PATH), bytes));
+    let mut rotten = restored(&machine);
+    assert_eq!(value(&mut rotten, 7), Some(2), "what is sound can be used until the loader comes");
+    let error = loop {
+        match rotten.load_step() {
+            Ok(more) => assert!(more, "the loader has passed over damage"),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(&error, StorageError::Rot { offset, .. } if *offset as usize <= at && at < *offset as usize + (2 << 20))
+    );
+    assert!(!rotten.is_whole());
+}
+
+#[test]
+#[should_panic(expected = "checksum")]
+fn a_row_of_a_damaged_segment_is_never_read() {
+    let machine = SimMachine::new(1);
+    let (mut disk, mut file, mut arena) = fresh(&machine);
+    fill(&mut arena, 0..100, 0x6e65_6564_6c65_2121);
+    let mark = checkpoint(&mut file, &mut disk, &mut arena).unwrap();
+    let at = place_of(&machine, &0x6e65_6564_6c65_2121_u64.to_le_bytes());
+    let mut bytes = machine.content(Path::new(PATH)).unwrap();
+    bytes[at] ^= 1;
+    assert!(machine.overwrite(Path::new(PATH), bytes));
+    let mut disk = machine.disk();
+    let path = Path::new(PATH);
+    let (_, mut arenas) = PageFile::restore(&mut disk, path, ShardId(0), &[mark], ArenaOptions::new).unwrap();
+    value(&mut arenas[0], 0);
+}

@@ -1,11 +1,13 @@
 //! Test vectors of the formats: the bytes here stand in docs/format.md too, and neither may change alone.
 
-use super::super::delta::{Delta, DeltaBuilder};
+use super::super::delta::{DeltaBuilder, DeltaPage, decode, head_bytes};
 use super::super::layout::{
-    ArenaRow, DeltaRow, SegmentRow, decode_header, decode_root, decode_table, encode_header, encode_root, encode_table,
+    ArenaRow, DeltaRow, FILE_VERSION, SegmentRow, decode_header, decode_root, decode_table, encode_header, encode_root,
+    encode_table,
 };
 use super::super::mark::PageFileMark;
-use crate::arena::{Arena, ArenaOptions, RestoredArena, TableKey, TableShape};
+use crate::arena::tests::Bytes;
+use crate::arena::{Arena, ArenaOptions, TableKey, TableShape};
 use crate::ids::{ObjectId, OperatorId, ShardId};
 
 const FORMAT: &str = include_str!("../../../../docs/format.md");
@@ -24,7 +26,7 @@ fn file_header_root_table_and_mark_have_the_documented_bytes() {
     let header = encode_header(ShardId(3));
     is_documented("file header (first 32 bytes)", &header[..32]);
     assert!(header[32..].iter().all(|byte| *byte == 0));
-    assert_eq!(decode_header(&header), Ok((1, ShardId(3))));
+    assert_eq!(decode_header(&header), Ok((FILE_VERSION, ShardId(3))));
 
     let rows = [ArenaRow { id: ObjectId(5), offset: 8192, len: 72, crc: 0x0102_0304 }];
     let root = encode_root(ShardId(3), 9, &rows);
@@ -51,12 +53,14 @@ fn file_header_root_table_and_mark_have_the_documented_bytes() {
 #[test]
 fn a_delta_has_the_documented_bytes() {
     let builder = DeltaBuilder { pages: vec![(515, 0b10)], blocks: vec![0xee; 64] };
-    let bytes = builder.encode(ObjectId(5), 9);
+    let (bytes, crc) = builder.encode(ObjectId(5), 9);
     assert_eq!(bytes.len(), builder.len());
     is_documented("delta", &bytes);
-    let delta = Delta::decode(&bytes, ObjectId(5), 9).unwrap();
-    assert_eq!((delta.pages, delta.blocks_at), (vec![(515, 0b10)], 64));
-    assert!(Delta::decode(&bytes, ObjectId(5), 8).is_none() && Delta::decode(&bytes[..127], ObjectId(5), 9).is_none());
+    assert_eq!((head_bytes(&bytes, 128), head_bytes(&bytes, 63)), (Some(64), None));
+    assert_eq!(crc, crc32c::crc32c(&bytes[..64]));
+    let pages = decode(&bytes[..64], 128, ObjectId(5), 9).unwrap();
+    assert_eq!(pages, [DeltaPage { page: 515, crc: crc32c::crc32c(&bytes[64..]), mask: 0b10, at: 64 }]);
+    assert_eq!((decode(&bytes[..64], 128, ObjectId(5), 8), decode(&bytes[..64], 127, ObjectId(5), 9)), (None, None));
 }
 
 /// The interesting blocks of an arena with one table, one key and one blob.
@@ -80,11 +84,8 @@ fn an_arena_has_the_documented_bytes() {
     is_documented("chunk of a bucket", region.bytes(page(1) + (hash as usize % 64) * 64, 64));
     is_documented("entry", region.bytes(page(2), 64));
     is_documented("page of blobs (first 48 bytes)", region.bytes(page(3), 48));
-    let mut copy = RestoredArena::new(ArenaOptions::new(ObjectId(5)), 2).unwrap();
-    for segment in 0..2 {
-        copy.segment_mut(segment).copy_from_slice(region.bytes(segment << 21, 2 << 20));
-    }
-    let copy = copy.finish().unwrap();
+    let image = Bytes(region.bytes(0, 2 << 21).to_vec());
+    let copy = Arena::restore(ArenaOptions::new(ObjectId(5)), &[true; 2], Box::new(image)).unwrap();
     let table = copy.all_tables()[0].1;
     let slot = copy.get(table, hash, b"k").unwrap();
     assert_eq!(copy.value(table, slot), blob.as_u64().to_le_bytes());
