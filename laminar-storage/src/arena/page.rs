@@ -296,6 +296,11 @@ impl Pages {
         })
     }
 
+    /// Brings a descriptor near that will be read soon; any page is harmless.
+    pub(crate) fn prefetch_descriptor(&self, page: usize) {
+        self.region.prefetch(descriptor_offset(page));
+    }
+
     pub(crate) fn describe(&mut self, page: usize, descriptor: Descriptor) {
         self.write(descriptor_offset(page), DESCRIPTOR_BYTES).copy_from_slice(&descriptor.encode());
     }

@@ -15,6 +15,7 @@ use super::segment::{BLOCK_BYTES, PAGE_BYTES};
 use super::store::Arena;
 use super::table::{Slot, Table};
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 /// Pages of entries looked at in one step.
 const PAGES_AT_ONCE: usize = 16;
@@ -107,15 +108,23 @@ impl Table {
     }
 
     fn sweep_slab(&mut self, pages: &Pages, page: u32, unswept: &mut Unswept) -> Result<(), ArenaError> {
+        let base = page as usize * PAGE_BYTES;
+        let mut hashes = [0; PAGE_BYTES / SLOT_BYTES];
+        for (at, hash) in hashes.iter_mut().enumerate().take(self.layout.per_page()) {
+            *hash = pages.region.u64_at(base + at * self.layout.stride);
+            pages.region.prefetch(self.index.probe(*hash).offset());
+        }
         for at in (0..self.layout.per_page()).rev() {
-            let offset = page as usize * PAGE_BYTES + at * self.layout.stride;
+            let (offset, hash) = (base + at * self.layout.stride, hashes[at]);
             let number = (offset / SLOT_BYTES) as u32;
-            let hash = pages.region.u64_at(offset);
-            let Some(slot) = std::num::NonZeroU32::new(number).map(Slot).filter(|_| self.names(pages, hash, number))
-            else {
+            let named = self.times_named(pages, hash, number);
+            let Some(slot) = NonZeroU32::new(number).map(Slot).filter(|_| named > 0) else {
                 self.free.push(number);
                 continue;
             };
+            if named > 1 {
+                return Err(pages.damaged(offset, "two places of the index name one slot"));
+            }
             unswept.live = unswept.live.wrapping_sub(1);
             let Some(blob) = self.key_blob(pages, slot) else { continue };
             if blob.is_empty() || !self.blobs.is_live(pages, self.number, blob) || !unswept.keys.insert(blob.offset()) {
@@ -125,24 +134,23 @@ impl Table {
         Ok(())
     }
 
-    /// Whether the index names this slot for this hash.
-    fn names(&self, pages: &Pages, hash: u64, slot: u32) -> bool {
+    /// How often the index names this slot for this hash.
+    fn times_named(&self, pages: &Pages, hash: u64, slot: u32) -> usize {
         let mut at = self.index.probe(hash);
+        let mut times = 0;
         for _ in 0..CHUNKS {
             let chunk = pages.region.block(at.offset());
             let mut candidates = matches(chunk, tag(hash));
             while candidates != 0 {
-                if slot_in(chunk, candidates.trailing_zeros() as usize) == slot {
-                    return true;
-                }
+                times += usize::from(slot_in(chunk, candidates.trailing_zeros() as usize) == slot);
                 candidates &= candidates - 1;
             }
             if !passed_on(chunk) {
-                return false;
+                break;
             }
             at.advance();
         }
-        false
+        times
     }
 
     /// Checks that every entry which a bucket names is one, and that its hash leads there.
@@ -157,6 +165,7 @@ impl Table {
                 used &= used - 1;
                 let slot = slot_in(bytes, index);
                 pages.region.prefetch(slot as usize * SLOT_BYTES);
+                pages.prefetch_descriptor(slot as usize * SLOT_BYTES / PAGE_BYTES);
                 slots.push((slot, bytes[index], chunk));
             }
         }
@@ -171,10 +180,6 @@ impl Table {
             if !in_bucket || tag(hash) != *have_tag || !self.reaches(pages, hash, *chunk) {
                 return Err(pages.damaged(offset, "an entry's hash does not lead to its place in the index"));
             }
-        }
-        slots.sort_unstable();
-        if slots.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-            return Err(pages.damaged(base, "two places of the index name one slot"));
         }
         Ok(())
     }
