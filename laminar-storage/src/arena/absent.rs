@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 
 /// Where the segments of an image come from.
 pub(crate) trait SegmentSource: Send {
-    /// Fills a segment with its verified bytes.
+    /// Fills a segment, which is zeros or what a failed call left, with its verified bytes.
     ///
     /// # Errors
     /// `Disk`; `Rot` naming file and offset.
