@@ -80,11 +80,11 @@ impl Picture {
         let rows = taken.values().copied().max().unwrap_or(0);
         if rows == 0 {
             return if self.splits().any(|s| s.rows > 0) {
-                "no row has arrived since it was created, and rows from before are not seen: a source keeps nothing; \
+                "no row has arrived since it was created or the server started, and rows from before are not seen: a source keeps nothing; \
                  send rows again, or create the view before the rows"
                     .to_owned()
             } else {
-                "no row has arrived since it was created".to_owned()
+                "no row has arrived since it was created or the server started".to_owned()
             };
         }
         if late >= rows {
