@@ -2,7 +2,7 @@
 //! touching 1 % of the keys, checkpoint and load of a large state. Seed 42; best of the rounds, interleaved.
 //! Point access and folds are the best of their rounds in wall time, the rest is CPU time of the thread, so that other work on the machine counts little.
 //!
-//! `cargo run --release -p laminar-storage --example arena_figures`
+//! `cargo run --release -p laminar-storage --example arena_figures`; with `-- 10` only a restart with 10 GiB.
 
 use laminar_storage::arena::{Arena, ArenaOptions, KeyBatch, Slot, TableId, TableKey, TableShape};
 use laminar_storage::disk::{Disk, IoMode, RealDisk};
@@ -18,6 +18,9 @@ const SHAPE: TableShape = TableShape::fixed(8, 16);
 const BATCH: usize = 4096;
 
 fn main() -> Result<(), Error> {
+    if let Some(gibibytes) = std::env::args().nth(1) {
+        return restart(gibibytes.parse::<u64>()? << 30);
+    }
     for keys in [10_000, 1_000_000] {
         point_access(keys)?;
         folds(keys)?;
