@@ -256,6 +256,17 @@ impl Engine {
         }
     }
 
+    /// Ends a life in good order: nothing waits, and the log is closed.
+    pub(super) fn close(mut self, oracle: &mut Oracle) -> std::result::Result<(), Stop> {
+        let mut patience = 100_000;
+        while !self.waiting.is_empty() || !self.wal.is_idle() {
+            self.turn(oracle)?;
+            patience -= 1;
+            assert!(patience > 0, "a life does not end");
+        }
+        Ok(self.wal.close(&mut self.reactor_disk)?)
+    }
+
     /// The applier: sends what is published and not yet marked, with the marker, in one step.
     fn apply_to_target(&mut self, oracle: &mut Oracle) -> std::result::Result<(), Stop> {
         let Some(newest) = self.publisher.retention().newest().cloned() else { return Ok(()) };

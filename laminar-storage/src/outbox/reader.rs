@@ -63,7 +63,7 @@ impl OutboxReader {
             }
             log.close(disk);
             if at == before {
-                return Err(self.damage(at, to));
+                return Err(self.damage(disk, at, to)?);
             }
         }
         Ok(frames)
@@ -82,7 +82,7 @@ impl OutboxReader {
                 break;
             }
         }
-        let Some(owner) = owner else { return Err(self.damage(at, to)) };
+        let Some(owner) = owner else { return Err(self.damage(disk, at, to)?) };
         let wanted = ReadFrom { origin: at.0, position: at.0, known_durable: 0 };
         LogReader::open(disk, self.directory, owner.log, vec![owner], wanted)
     }
@@ -106,11 +106,17 @@ impl OutboxReader {
         format!("outbox of sink {}, shard {}", self.owner.0, self.owner.1)
     }
 
-    fn damage(&self, at: OutboxPosition, to: OutboxPosition) -> StorageError {
-        StorageError::Rot {
-            file: self.name(),
-            offset: 0,
-            detail: format!("no verified frame follows position {at}, staged are frames up to {to}"),
+    /// What is wrong when no frame follows a position: named is the place where it should stand.
+    fn damage(&self, disk: &mut dyn Disk, at: OutboxPosition, to: OutboxPosition) -> Result<StorageError> {
+        let mut place = (self.name(), 0);
+        for segment in segments_of(disk, self.owner)? {
+            match walk_headers(disk, self.directory, &segment, at.0)? {
+                Some(walk) if walk.end == at.0 => place = (segment.path().display().to_string(), walk.end_offset),
+                Some(_) => {}
+                None => place = (segment.path().display().to_string(), 0),
+            }
         }
+        let detail = format!("no verified frame follows position {at}, staged are frames up to {to}");
+        Ok(StorageError::Rot { file: place.0, offset: place.1, detail })
     }
 }
