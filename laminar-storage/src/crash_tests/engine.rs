@@ -27,7 +27,7 @@ const SMALL: LogOptions =
     LogOptions { segment_bytes: 4096, max_record_bytes: 1024, max_group_bytes: 1024, max_pending_bytes: 1 << 20 };
 const OPTIONS: RecoveryOptions = RecoveryOptions {
     fresh_directory: DirectoryId(0xFEED),
-    publisher: PublisherOptions { append_bytes: 8192, reserve_bytes: 4096 },
+    publisher: PublisherOptions { append_bytes: 4096, reserve_bytes: 4096 },
 };
 
 /// Why a run ended early.

@@ -8,7 +8,7 @@ use super::cut::segments_of;
 use crate::disk::Disk;
 use crate::error::{Result, StorageError};
 use crate::ids::{Epoch, ObjectId, OutboxPosition, ShardId};
-use crate::log::{DirectoryId, LogReader, ReadFrom, Record, SegmentFile, walk_headers};
+use crate::log::{DirectoryId, LogReader, ReadFrom, Record, SegmentFile, first_position, walk_headers};
 
 /// One staged frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,10 +110,17 @@ impl OutboxReader {
     fn damage(&self, disk: &mut dyn Disk, at: OutboxPosition, to: OutboxPosition) -> Result<StorageError> {
         let mut place = (self.name(), 0);
         for segment in segments_of(disk, self.owner)? {
-            match walk_headers(disk, self.directory, &segment, at.0)? {
-                Some(walk) if walk.end == at.0 => place = (segment.path().display().to_string(), walk.end_offset),
+            let name = || segment.path().display().to_string();
+            match first_position(disk, self.directory, &segment)? {
+                None => place = (name(), 0),
+                Some(first) if first <= at.0 => {
+                    let before = walk_headers(disk, self.directory, &segment, at.0)?;
+                    place = (name(), before.map_or(0, |walk| walk.end_offset));
+                    if walk_headers(disk, self.directory, &segment, to.0)?.is_some_and(|walk| at.0 < walk.end) {
+                        break;
+                    }
+                }
                 Some(_) => {}
-                None => place = (segment.path().display().to_string(), 0),
             }
         }
         let detail = format!("no verified frame follows position {at}, staged are frames up to {to}");

@@ -38,8 +38,10 @@ impl Damage {
 /// Which damages a file gets.
 #[derive(Default)]
 pub(super) struct Plan {
-    /// Bytes that get each bit flipped, and are set to 0 and to 255.
+    /// Bytes that get bits flipped, and all of them.
     pub(super) bytes: Vec<usize>,
+    /// How many bits of each; which ones changes from byte to byte.
+    pub(super) bits: usize,
     /// Lengths to which the file is cut.
     pub(super) cuts: Vec<usize>,
     /// Bytes of the pieces that are zeroed, swapped, repeated and replaced.
@@ -55,10 +57,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Everything for a small file: each byte, each length, each sector.
+    /// Everything for a small file: each bit, each length, each sector.
     pub(super) fn whole(content: &[u8], noises: usize) -> Self {
         Self {
             bytes: (0..content.len()).collect(),
+            bits: 8,
             cuts: (0..content.len()).collect(),
             unit: 512,
             units: (0..content.len() / 512).map(|sector| sector * 512).collect(),
@@ -71,11 +74,10 @@ impl Plan {
     pub(super) fn each(&self, content: &[u8], mut try_one: impl FnMut(Damage)) {
         let patch = |at: usize, bytes: &[u8]| Damage::Patch(vec![(at, bytes.to_vec())]);
         for at in &self.bytes {
-            for bit in 0..8 {
-                try_one(patch(*at, &[content[*at] ^ (1 << bit)]));
+            for bit in 0..self.bits {
+                try_one(patch(*at, &[content[*at] ^ (1 << ((at + bit) % 8))]));
             }
-            try_one(patch(*at, &[0]));
-            try_one(patch(*at, &[0xFF]));
+            try_one(patch(*at, &[!content[*at]]));
         }
         self.cuts.iter().for_each(|len| try_one(Damage::Cut(*len)));
         let piece = |at: usize| content[at..at + self.unit].to_vec();

@@ -158,7 +158,7 @@ pub(super) fn suffer_outbox() -> Tally {
     for path in &paths {
         let content = machine.content(path).unwrap();
         let other_segments: Vec<PathBuf> = paths.iter().filter(|other| *other != path).cloned().collect();
-        let mut plan = Plan::whole(&content, 2000);
+        let mut plan = Plan { bits: 1, ..Plan::whole(&content, 1000) };
         plan.strangers = [strangers.clone(), contents(&machine, &other_segments)].concat();
         plan.others = sectors(&plan.strangers);
         let subject = Subject {

@@ -107,6 +107,7 @@ pub(super) fn suffer_deltas() -> Tally {
     let other = stranger.content(&path()).unwrap();
     let plan = Plan {
         bytes: (0..end).filter(|at| content[*at] != 0 || at % 61 == 0).collect(),
+        bits: 1,
         cuts: (0..end + UNIT).step_by(31).collect(),
         unit: UNIT,
         others: used(&other).into_iter().map(|at| other[at..at + UNIT].to_vec()).collect(),
@@ -122,8 +123,9 @@ pub(super) fn suffer_deltas() -> Tally {
 pub(super) fn suffer_segment() -> Tally {
     let (machine, marks, all) = written(5, &[12_000, 100]);
     let content = machine.content(&path()).unwrap();
-    let bytes = (0..content.len()).filter(|at| content[*at] != 0).step_by(4001).collect();
-    let plan = Plan { bytes, cuts: (0..content.len()).step_by(20_011).collect(), noises: 50, ..Plan::default() };
+    let bytes = (0..content.len()).filter(|at| content[*at] != 0).step_by(9001).collect();
+    let plan =
+        Plan { bytes, bits: 1, cuts: (0..content.len()).step_by(90_011).collect(), noises: 30, ..Plan::default() };
     suffer(&machine, &plan, all, marks[marks.len() - 1])
 }
 
@@ -146,7 +148,7 @@ pub(super) fn suffer_mark() -> u64 {
     let (_, marks, _) = written(5, &[40]);
     let bytes = marks[0].encode();
     let mut cases = 0;
-    let plan = Plan { bytes: (0..bytes.len()).collect(), ..Plan::default() };
+    let plan = Plan { bytes: (0..bytes.len()).collect(), bits: 8, ..Plan::default() };
     plan.each(&bytes, |damage| {
         let Damage::Patch(patches) = &damage else { return };
         let mut bad = bytes;
