@@ -9,9 +9,8 @@ use crate::disk::{Kept, SimMachine};
 
 /// At least so many images in `make test`.
 const IMAGES: u64 = 20_000;
-/// Of each prefix.
+/// Torn ones of each prefix.
 const TORN: u64 = 6;
-const SUBSETS: u64 = 30;
 
 fn soak() -> u64 {
     std::env::var("LAMINAR_SOAK").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
@@ -38,13 +37,14 @@ fn every_promise_holds_on_whatever_a_power_cut_leaves() {
     assert!(happened("rename", "wal") > 2 && happened("create", "wal") > 1, "the log rolls and uses files again");
     assert!(happened("sync", "outbox") > 10 && happened("write", "pages") > 10, "there are checkpoints");
     assert!(happened("remove", "outbox") + happened("rename", "outbox") > 0, "staged rows are freed");
+    let subsets = (IMAGES.div_ceil(whole.operations()) - TORN - 2) * soak();
     let mut images = 0;
     for operation in 0..=whole.operations() {
         let machine = new_machine(11);
         let mut oracle = Oracle::default();
         machine.cut_power_at(operation);
         live(&machine, &mut oracle, TURNS).unwrap();
-        for (kept, count) in [(Kept::All, 1), (Kept::Nothing, 1), (Kept::Torn, TORN), (Kept::Some, SUBSETS * soak())] {
+        for (kept, count) in [(Kept::All, 1), (Kept::Nothing, 1), (Kept::Torn, TORN), (Kept::Some, subsets)] {
             for seed in 0..count {
                 starts(&machine.crash_keeping(kept, operation << 32 | seed), &oracle)
                     .unwrap_or_else(|what| panic!("operation {operation}, {kept:?}, seed {seed}: {what}"));
