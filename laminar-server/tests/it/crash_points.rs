@@ -27,6 +27,8 @@ const DEFINE: &str = "
         WITH (connector = 'file', path = 'files/out', format = 'csv', delivery = 'exactly_once')";
 
 const WRITERS: u64 = 2;
+/// Created in each life.
+const TABLES: u32 = 8;
 /// A point that only a start reaches is met by the next start.
 const LIFE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -68,10 +70,10 @@ async fn insert(port: u16, told: Arc<Told>) {
     }
 }
 
-/// Creates tables until the connection breaks.
+/// Creates some tables, unless the connection breaks before.
 async fn define(port: u16, told: Arc<Told>) {
     let Some(client) = connect(port).await else { return };
-    loop {
+    for _ in 0..TABLES {
         let name = format!("made_{}", told.next_table.fetch_add(1, Ordering::SeqCst));
         match client.batch_execute(&format!("CREATE TABLE {name} (id BIGINT PRIMARY KEY)")).await {
             Ok(()) => told.tables.lock().unwrap().insert(name),

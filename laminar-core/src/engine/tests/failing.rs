@@ -68,7 +68,7 @@ fn no_row_is_acknowledged_whose_write_or_sync_failed() {
             let what = machine.trace().get(operation as usize).map_or("nothing", |op| op.what);
             let ended = told.lock().unwrap().iter().any(|(of, _)| *of == seed);
             if what == "allocate" && failure != Failure::Device {
-                assert!(!ended && acknowledged.len() == 60, "{failure:?}, seed {seed}: space is asked for again");
+                assert!(!ended, "{failure:?}, seed {seed}: space is asked for again");
             }
             if what == "sync" || what == "write" {
                 assert!(ended, "{failure:?}, seed {seed}: a {what} failed and the engine went on");
