@@ -215,7 +215,7 @@ async fn state_that_rotted_while_the_server_was_down_ends_it_with_the_file_and_t
         }
     }
     let damaged = damaged.expect("the row lies in some page file");
-    server.launch();
+    server.launch(&[]);
     let code = server.wait().code();
     let log = server.log();
     // The loader may come to it before the server is ready, or after.
