@@ -126,6 +126,8 @@ pub struct Fragment {
     pub failed: bool,
     /// The epoch at whose end it joined; it takes part in later barriers.
     pub joined: Option<Epoch>,
+    /// Bytes of its state when they were last counted.
+    pub counted: u64,
     /// The newest barrier that has passed.
     pub passed: Option<Barrier>,
     leaves: Vec<LeafState>,
@@ -167,10 +169,17 @@ impl Fragment {
             durable: false,
             failed: false,
             joined: None,
+            counted: 0,
             passed: None,
             leaves,
             next: (0, 0),
         }
+    }
+
+    /// Bytes of its state now: pages of its arenas and what operators hold beside them.
+    pub fn state_bytes(&self) -> u64 {
+        let arenas: u64 = self.arenas.iter().map(Arena::bytes_used).sum();
+        arenas + self.chains.iter().map(Chain::heap_bytes).sum::<u64>()
     }
 
     /// Tells a leaf with one channel the mark of a local shard, if that is news.

@@ -20,6 +20,7 @@ mod frame_bytes;
 mod handle;
 mod inspect;
 mod lanes;
+mod memory;
 pub mod message;
 mod options;
 mod outboxes;

@@ -1,5 +1,6 @@
 mod durable;
 mod flow;
 mod kit;
+mod memory;
 mod pressure;
 mod transactions;
