@@ -16,7 +16,7 @@ use super::push::Push;
 use super::route::{Link, SendRouter};
 use super::stage::Stage;
 use crate::data::StreamSchema;
-use crate::graph::PipelineSpec;
+use crate::graph::{MemoryPolicy, PipelineSpec};
 use crate::ids::ObjectId;
 use crate::lane::Mark;
 use crate::operator::{Operator, OperatorError, Place, build};
@@ -132,6 +132,11 @@ impl Engine {
             .map_err(OperatorError::from)?;
         let mut fragment = Fragment::new(pipeline.spec.id, name, plan, state, routers, leaves);
         fragment.durable = self.store.is_some();
+        if fragment.durable && pipeline.spec.memory.policy == MemoryPolicy::Backpressure {
+            let enters = |leaf: &LeafPlan| matches!(leaf, LeafPlan::Source { .. } | LeafPlan::Relation { .. });
+            let leaves = plan.leaves.iter().enumerate().filter(|(_, leaf)| enters(leaf));
+            fragment.keep_time(leaves.map(|(index, _)| index).collect());
+        }
         self.count_bytes(&mut fragment);
         let index = plan.id.index();
         if self.fragments.len() <= index {
@@ -176,6 +181,7 @@ impl Engine {
     fn join_fragment(&mut self, plan: &FragmentPlan, epoch: crate::ids::Epoch) {
         if let Some(fragment) = self.fragment(plan.id) {
             fragment.joined = Some(epoch);
+            fragment.tell_kept_time();
         }
         for (leaf, from) in plan.leaves.iter().enumerate() {
             match from {

@@ -7,10 +7,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::chain::{Chain, ChainEnv, Outgoing, judged};
+use super::kept_time;
 use super::plan::FragmentPlan;
 use super::route::SendRouter;
 use super::shape::ChainShape;
-use crate::data::Batch;
+use crate::data::{Batch, EventTime};
 use crate::ids::{Epoch, ObjectId};
 use crate::lane::{EdgeId, Mark};
 use crate::operator::{Barrier, OperatorError};
@@ -75,6 +76,8 @@ pub struct LeafState {
     channels: Vec<Channel>,
     /// Not read until the snapshot of the relation has been put in front.
     held: bool,
+    /// Per local shard: time is not told to be earlier, though its splits are opened anew.
+    floor: Vec<EventTime>,
 }
 
 /// What taking one message has done.
@@ -131,6 +134,8 @@ pub struct Fragment {
     /// The newest barrier that has passed.
     pub passed: Option<Barrier>,
     leaves: Vec<LeafState>,
+    /// Leaves whose time is part of its state.
+    keeps_time: Vec<usize>,
     next: (usize, usize),
 }
 
@@ -152,7 +157,12 @@ impl Fragment {
             || Channel { marks: vec![Mark::UNKNOWN; slots], told: vec![Mark::UNKNOWN; slots], ..Channel::default() };
         let leaves = leaves
             .into_iter()
-            .map(|(edge, senders)| LeafState { edge, channels: (0..senders).map(|_| channel()).collect(), held: false })
+            .map(|(edge, senders)| LeafState {
+                edge,
+                channels: (0..senders).map(|_| channel()).collect(),
+                held: false,
+                floor: vec![EventTime::MIN; slots],
+            })
             .collect();
         Self {
             id: plan.id,
@@ -172,6 +182,7 @@ impl Fragment {
             counted: 0,
             passed: None,
             leaves,
+            keeps_time: Vec::new(),
             next: (0, 0),
         }
     }
@@ -184,10 +195,36 @@ impl Fragment {
 
     /// Tells a leaf with one channel the mark of a local shard, if that is news.
     pub fn put_mark(&mut self, leaf: usize, slot: usize, mark: Mark) {
-        let channel = &mut self.leaves[leaf].channels[0];
+        let LeafState { channels, floor, .. } = &mut self.leaves[leaf];
+        let (channel, mark) = (&mut channels[0], mark.not_before(floor[slot]));
         if channel.told[slot] != mark {
             channel.told[slot] = mark;
             channel.queue.push_back(Item::Mark { slot: Some(slot), mark });
+        }
+    }
+
+    /// From now on the time of a leaf with one channel is not told to be earlier than it is.
+    pub fn floor(&mut self, leaf: usize) {
+        let LeafState { channels, floor, .. } = &mut self.leaves[leaf];
+        for (floor, told) in floor.iter_mut().zip(&channels[0].told) {
+            *floor = (*floor).max(kept_time::time_of(*told));
+        }
+    }
+
+    /// Keeps the time of leaves from now on; it goes on from what is kept.
+    pub fn keep_time(&mut self, leaves: Vec<usize>) {
+        for leaf in &leaves {
+            self.leaves[*leaf].floor = self.arenas.iter().map(|arena| kept_time::kept(arena, *leaf)).collect();
+        }
+        self.keeps_time = leaves;
+    }
+
+    /// Tells the leaves whose time is kept how far it has come.
+    pub fn tell_kept_time(&mut self) {
+        for leaf in self.keeps_time.clone() {
+            for slot in 0..self.chains.len() {
+                self.put_mark(leaf, slot, Mark::UNKNOWN);
+            }
         }
     }
 
@@ -280,11 +317,21 @@ impl Fragment {
                 }
                 self.passed = Some(barrier);
                 if barrier.checkpoint.is_some() && self.durable {
+                    self.keep_times()?;
                     self.arenas.iter_mut().for_each(Arena::freeze);
                 }
                 Ok(Stepped::Passed(barrier))
             }
         }
+    }
+
+    fn keep_times(&mut self) -> Result<(), OperatorError> {
+        for &leaf in &self.keeps_time {
+            for (chain, arena) in self.chains.iter().zip(&mut self.arenas) {
+                kept_time::keep(arena, leaf, chain.mark(self.shape.leaves[leaf]))?;
+            }
+        }
+        Ok(())
     }
 
     /// Event time of a vertex over the local shards.

@@ -19,6 +19,7 @@ mod fragment;
 mod frame_bytes;
 mod handle;
 mod inspect;
+mod kept_time;
 mod lanes;
 mod memory;
 pub mod message;

@@ -40,6 +40,15 @@ impl Mark {
         }
     }
 
+    /// The same mark, but not before `floor`.
+    #[must_use]
+    pub fn not_before(self, floor: EventTime) -> Self {
+        match self {
+            Self::At(time) => Self::At(time.max(floor)),
+            Self::Idle => Self::Idle,
+        }
+    }
+
     /// The minimum over many; idle when there is none.
     pub fn over(marks: impl IntoIterator<Item = Self>) -> Self {
         marks.into_iter().fold(Self::Idle, Self::min)

@@ -131,8 +131,8 @@ fn a_full_query_waits_until_time_frees_state_and_loses_nothing() {
         feeds.end();
         driver.advance(15_000_000).unwrap();
         assert!((LIMIT..LIMIT + SLACK).contains(&most), "{most} bytes at most, on {reactors} reactors");
-        assert_eq!(rows_of(&mut driver, 4), counts.rows(), "{reactors} reactors");
         assert_eq!(state_of(&mut driver, 3), ObjectState::Running);
+        assert_eq!(rows_of(&mut driver, 4), counts.rows(), "{reactors} reactors");
         assert_eq!(memory_of(&mut driver, 3).full_since, None);
     }
 }
@@ -146,7 +146,7 @@ fn a_query_whose_state_nothing_frees_waits_until_its_limit_is_raised() {
         let view = limited(kept(2, 1), MemoryPolicy::Backpressure);
         let over = copy_of(3, 2, &view);
         deploy(&mut driver, vec![source(1, Some("test"), 0), view, over, kept(4, 1)]);
-        let all = rows(0, 20_000);
+        let all = rows(0, 26_000);
         let most = feed(&mut driver, &feeds, &all, 2);
         assert!((LIMIT..LIMIT + SLACK).contains(&most), "{most} bytes at most, on {reactors} reactors");
         assert_eq!(rows_of(&mut driver, 4), as_rows(&all), "the neighbour");
@@ -243,7 +243,7 @@ fn a_query_that_may_not_wait_stops_in_its_place_and_goes_on_with_a_higher_limit(
         let mut driver = open(&machine, reactors, &feeds, 1);
         let view = limited(kept(2, 1), MemoryPolicy::Fail);
         deploy(&mut driver, vec![source(1, Some("test"), 0), view, kept(4, 1)]);
-        let all = rows(0, 20_000);
+        let all = rows(0, 26_000);
         let most = feed(&mut driver, &feeds, &all, 2);
         assert!((LIMIT..LIMIT + SLACK).contains(&most), "{most} bytes at most, on {reactors} reactors");
         let state = state_of(&mut driver, 2);
