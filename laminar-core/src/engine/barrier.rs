@@ -67,7 +67,7 @@ impl Engine {
             // Its splits are opened anew when it goes on; until they tell, time is what it was.
             for user in &moved {
                 if let Some(fragment) = self.fragment(user.fragment) {
-                    fragment.floor(user.leaf);
+                    fragment.close(user.leaf);
                 }
             }
             self.group(*from).users = stay;

@@ -11,7 +11,7 @@ use super::kept_time;
 use super::plan::FragmentPlan;
 use super::route::SendRouter;
 use super::shape::ChainShape;
-use crate::data::{Batch, EventTime};
+use crate::data::Batch;
 use crate::ids::{Epoch, ObjectId};
 use crate::lane::{EdgeId, Mark};
 use crate::operator::{Barrier, OperatorError};
@@ -76,8 +76,8 @@ pub struct LeafState {
     channels: Vec<Channel>,
     /// Not read until the snapshot of the relation has been put in front.
     held: bool,
-    /// Per local shard: time is not told to be earlier, though its splits are opened anew.
-    floor: Vec<EventTime>,
+    /// Per local shard: how far time had come when its splits were closed, to be opened anew.
+    kept: Vec<Mark>,
 }
 
 /// What taking one message has done.
@@ -161,7 +161,7 @@ impl Fragment {
                 edge,
                 channels: (0..senders).map(|_| channel()).collect(),
                 held: false,
-                floor: vec![EventTime::MIN; slots],
+                kept: vec![Mark::UNKNOWN; slots],
             })
             .collect();
         Self {
@@ -195,26 +195,24 @@ impl Fragment {
 
     /// Tells a leaf with one channel the mark of a local shard, if that is news.
     pub fn put_mark(&mut self, leaf: usize, slot: usize, mark: Mark) {
-        let LeafState { channels, floor, .. } = &mut self.leaves[leaf];
-        let (channel, mark) = (&mut channels[0], mark.not_before(floor[slot]));
+        let LeafState { channels, kept, .. } = &mut self.leaves[leaf];
+        let (channel, mark) = (&mut channels[0], mark.behind(kept[slot]));
         if channel.told[slot] != mark {
             channel.told[slot] = mark;
             channel.queue.push_back(Item::Mark { slot: Some(slot), mark });
         }
     }
 
-    /// From now on the time of a leaf with one channel is not told to be earlier than it is.
-    pub fn floor(&mut self, leaf: usize) {
-        let LeafState { channels, floor, .. } = &mut self.leaves[leaf];
-        for (floor, told) in floor.iter_mut().zip(&channels[0].told) {
-            *floor = (*floor).max(kept_time::time_of(*told));
-        }
+    /// The splits behind a leaf are closed, to be opened anew: time goes on from where it is.
+    pub fn close(&mut self, leaf: usize) {
+        let LeafState { channels, kept, .. } = &mut self.leaves[leaf];
+        *kept = channels[0].told.iter().map(|told| told.to_keep()).collect();
     }
 
     /// Keeps the time of leaves from now on; it goes on from what is kept.
     pub fn keep_time(&mut self, leaves: Vec<usize>) {
         for leaf in &leaves {
-            self.leaves[*leaf].floor = self.arenas.iter().map(|arena| kept_time::kept(arena, *leaf)).collect();
+            self.leaves[*leaf].kept = self.arenas.iter().map(|arena| kept_time::kept(arena, *leaf)).collect();
         }
         self.keeps_time = leaves;
     }

@@ -15,11 +15,15 @@ use laminar_storage::arena::{Arena, TableKey, TableShape};
 /// Under this id no operator keeps anything: ids are hashes of plans, or small.
 const TIMES: OperatorId = OperatorId(u64::MAX);
 
-/// Keeps the time of a leaf; a leaf without splits, or whose splits have ended, begins anew.
+/// Stands for a leaf that does not hold time back.
+const IDLE: EventTime = EventTime::MAX;
+
+/// Keeps the time of a leaf.
 pub(super) fn keep(arena: &mut Arena, leaf: usize, mark: Mark) -> Result<(), OperatorError> {
     let table = arena.open_table(TableKey { operator: TIMES, part: 0 }, TableShape::fixed(8, 8))?;
     let (slot, _) = arena.upsert(table, hash_word(leaf as u64), &(leaf as u64).to_le_bytes())?;
-    let bytes = time_of(mark).0.to_le_bytes();
+    let time = if let Mark::At(time) = mark.to_keep() { time } else { IDLE };
+    let bytes = time.0.to_le_bytes();
     if arena.value(table, slot) != bytes {
         arena.value_mut(table, slot).copy_from_slice(&bytes);
     }
@@ -27,19 +31,15 @@ pub(super) fn keep(arena: &mut Arena, leaf: usize, mark: Mark) -> Result<(), Ope
 }
 
 /// The time of a leaf as it was kept.
-pub(super) fn kept(arena: &Arena, leaf: usize) -> EventTime {
+pub(super) fn kept(arena: &Arena, leaf: usize) -> Mark {
     let table = arena.tables(TIMES).first().map(|(_, table)| *table);
     let found = table.and_then(|table| {
         let slot = arena.get(table, hash_word(leaf as u64), &(leaf as u64).to_le_bytes())?;
         arena.value(table, slot).try_into().ok()
     });
-    found.map_or(EventTime::MIN, |bytes| EventTime(i64::from_le_bytes(bytes)))
-}
-
-/// The time that a mark tells of rows still to come.
-pub(super) fn time_of(mark: Mark) -> EventTime {
-    match mark {
-        Mark::At(time) if time != EventTime::MAX => time,
-        Mark::At(_) | Mark::Idle => EventTime::MIN,
+    match found.map(|bytes| EventTime(i64::from_le_bytes(bytes))) {
+        None => Mark::UNKNOWN,
+        Some(IDLE) => Mark::Idle,
+        Some(time) => Mark::At(time),
     }
 }

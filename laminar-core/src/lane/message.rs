@@ -40,13 +40,20 @@ impl Mark {
         }
     }
 
-    /// The same mark, but not before `floor`.
+    /// The mark of an input that had come to `kept` and goes on from there.
     #[must_use]
-    pub fn not_before(self, floor: EventTime) -> Self {
-        match self {
-            Self::At(time) => Self::At(time.max(floor)),
-            Self::Idle => Self::Idle,
+    pub fn behind(self, kept: Self) -> Self {
+        match (self, kept) {
+            (Self::UNKNOWN, _) => kept,
+            (Self::At(mark), Self::At(kept)) => Self::At(mark.max(kept)),
+            (mark, _) => mark,
         }
+    }
+
+    /// What can be kept of it: an input that has ended may be opened again and must not hold time back until then.
+    #[must_use]
+    pub fn to_keep(self) -> Self {
+        if self == Self::At(EventTime::MAX) { Self::Idle } else { self }
     }
 
     /// The minimum over many; idle when there is none.
