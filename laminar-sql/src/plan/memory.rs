@@ -45,7 +45,7 @@ fn limit(text: &str) -> Result<u64, SqlError> {
         SqlError::new(Kind::InvalidOption, what).hint("write memory_limit = '256 MiB': at least 1 MiB, at most 64 TiB")
     };
     let bytes = parse_bytes(text).ok_or_else(|| wrong(format!("'{text}' is not a size")))?;
-    if bytes < LIMITS.0 || bytes > LIMITS.1 {
+    if !(LIMITS.0..=LIMITS.1).contains(&bytes) {
         return Err(wrong(format!("memory_limit = '{text}' is outside what can be kept")));
     }
     Ok(bytes)
