@@ -2,8 +2,8 @@
 //!
 //! Splits begin their watermarks anew at a start, from the rows behind the checkpoint. A query that waits for room
 //! reads no rows, so without this nothing could tell its time and no other input could move it: it would wait for
-//! ever. Invariant: what is kept is of the barrier that freezes the state, so no row behind it becomes late that
-//! would not be late without the restart.
+//! ever. Invariant: what is kept is of the barrier that freezes the state, so no row of its splits becomes late
+//! that would not be late without the restart.
 
 use crate::data::EventTime;
 use crate::ids::OperatorId;
@@ -35,7 +35,7 @@ pub(super) fn kept(arena: &Arena, leaf: usize) -> Mark {
     let table = arena.tables(TIMES).first().map(|(_, table)| *table);
     let found = table.and_then(|table| {
         let slot = arena.get(table, hash_word(leaf as u64), &(leaf as u64).to_le_bytes())?;
-        arena.value(table, slot).try_into().ok()
+        <[u8; 8]>::try_from(arena.value(table, slot)).ok()
     });
     match found.map(|bytes| EventTime(i64::from_le_bytes(bytes))) {
         None => Mark::UNKNOWN,
