@@ -1,5 +1,6 @@
 //! How the database is, as plain data for HTTP, metrics and SQL.
 
+use laminar_core::data::EventTime;
 use laminar_core::engine::status::{
     CheckpointStatus, EngineStatus, ObjectKind, ObjectState, ObjectStatus, OperatorStatus, SplitStatus, StageStatus,
 };
@@ -61,6 +62,12 @@ pub struct Pipeline {
     pub reads: Vec<String>,
     /// Bytes of its state in all shards.
     pub state_bytes: u64,
+    /// Bytes that it may hold.
+    pub memory_limit: u64,
+    /// What happens when it holds as much: `fail` or `backpressure`.
+    pub memory_policy: &'static str,
+    /// Since when what feeds it waits because of that, in microseconds since 1970.
+    pub memory_full_since: Option<EventTime>,
     /// Its operators in topological order, with their counters.
     pub graph: Vec<Node>,
 }
@@ -183,6 +190,9 @@ fn pipeline(
         sql: entry.sql.clone(),
         reads: object.reads.iter().map(|id| name(catalog, *id)).collect(),
         state_bytes: state.map(|s| s.state_bytes).sum(),
+        memory_limit: object.memory.map_or(0, |memory| memory.limit),
+        memory_policy: spec.memory.policy.words(),
+        memory_full_since: object.memory.and_then(|memory| memory.full_since),
         graph: graph.collect(),
     }
 }

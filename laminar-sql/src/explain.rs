@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use laminar_core::graph::{EmitMode, NodeSpec, ObjectSpec, OperatorSpec, PipelineSpec, WindowKind, WindowSpec};
+use laminar_core::graph::{
+    EmitMode, MemorySpec, NodeSpec, ObjectSpec, OperatorSpec, PipelineSpec, WindowKind, WindowSpec,
+};
 
 use crate::catalog::{Catalog, CatalogEntry};
 use crate::error::SqlError;
@@ -31,6 +33,9 @@ fn pipeline_text(pipeline: &PipelineSpec, catalog: &Catalog) -> String {
         let list = |columns: &[usize]| columns.iter().map(name).collect::<Vec<_>>().join(", ");
         let key = output.key.as_deref().map_or_else(|| "none (a multiset)".to_owned(), list);
         let _ = writeln!(text, "changes: {:?}, key: {key}, time attributes: {}", output.mode, list(&output.time));
+        if pipeline.memory != MemorySpec::default() {
+            let _ = writeln!(text, "{}", crate::plan::memory_text(pipeline.memory));
+        }
     }
     text
 }

@@ -110,13 +110,18 @@ impl Control {
         for (object, state) in objects {
             let id = object.spec.id();
             planner.resume = boot.map(|boot| boot.states.get(&id).map(cursors_of).unwrap_or_default());
-            planner.hold = *state == ObjectState::Paused;
+            planner.hold = matches!(state, ObjectState::Paused | ObjectState::Stopped(_));
             let result = match state {
                 ObjectState::Failed(reason) => {
                     Err(EngineError::Failed { name: object.spec.name().into(), reason: reason.clone() })
                 }
                 _ => planner.add(object),
             };
+            if let (ObjectState::Stopped(_), Ok(()), Some((_, entry))) =
+                (state, &result, planner.made.entries.last_mut())
+            {
+                entry.state = state.clone();
+            }
             if let Err(error) = result {
                 let state = match error {
                     EngineError::Failed { reason, .. } => ObjectState::Failed(reason),

@@ -32,7 +32,7 @@ pub struct Entry {
     pub push: Option<GroupId>,
     /// Whether it works.
     pub state: ObjectState,
-    /// Whether it waits for a sink that it feeds.
+    /// Whether it waits for a sink or a query that it feeds, or for room of its own.
     pub pressed: bool,
 }
 
@@ -86,7 +86,20 @@ impl Entry {
 
     /// Whether it must not read its splits.
     pub fn has_to_wait(&self) -> bool {
-        self.pressed || self.state == ObjectState::Paused
+        self.pressed || self.rests()
+    }
+
+    /// Whether it reads nothing until a client resumes it, or for good.
+    pub fn rests(&self) -> bool {
+        matches!(self.state, ObjectState::Paused | ObjectState::Stopped(_) | ObjectState::Failed(_))
+    }
+
+    /// Why its rows are not served, if they are not.
+    pub fn refusal(&self) -> Option<&str> {
+        match &self.state {
+            ObjectState::Failed(reason) | ObjectState::Stopped(reason) => Some(reason),
+            _ => None,
+        }
     }
 
     /// Why it serves nothing, if it has failed.
@@ -188,6 +201,11 @@ impl Catalog {
             }
         }
         all
+    }
+
+    /// Whether a pipeline reads splits of a connector, or would if it were not parted from them.
+    pub fn reads_connector(&self, entry: &Entry) -> bool {
+        entry.groups.iter().filter_map(|group| self.groups.get(group)).any(|group| !group.pushed)
     }
 
     /// Whether a pipeline is parted from its splits.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::boot::BootStep;
 use super::catalog::Catalog;
 use super::deploy::DeployFlight;
+use super::memory::Memory;
 use super::pressure::Pressure;
 use super::publish::Collecting;
 use super::query::{Follower, ReadFlight, StatusFlight, WaitingRead};
@@ -16,6 +17,7 @@ use super::source_task::Stop;
 use super::stop::Draining;
 use crate::connector::{Fault, Registry};
 use crate::crash_point::{CrashPoint, reach};
+use crate::data::EventTime;
 use crate::engine::message::{Command, ControlLetter, Event, Notice, Request};
 use crate::engine::status::ObjectState;
 use crate::engine::{Boot, ControlStore, Deployed, Deployment, EngineError, EngineOptions, GroupId, Reply};
@@ -91,6 +93,9 @@ pub struct Control {
     pub(super) store: Option<ControlStore>,
     pub(super) newest_checkpoint: Option<(CheckpointNumber, u64)>,
     pub(super) pressure: Pressure,
+    pub(super) memory: Memory,
+    /// The moment of the present step.
+    pub(super) now: Now,
     pub(super) boot: BootStep,
     pub(super) boot_replay: Vec<(ObjectId, Vec<u8>)>,
     pub(super) ready: Option<Reply<()>>,
@@ -132,6 +137,8 @@ impl Control {
             store: parts.store,
             newest_checkpoint: None,
             pressure: Pressure::default(),
+            memory: Memory::default(),
+            now: Now { micros: 0, wall: EventTime::MIN },
             boot: BootStep::Resume(parts.boot),
             boot_replay: Vec::new(),
             ready: Some(parts.ready),
@@ -204,6 +211,7 @@ impl Control {
             },
             Request::Pause(object, reply) => self.pause(object, reply),
             Request::Resume(object, reply) => self.resume(object, reply),
+            Request::Limit(object, memory, record, reply) => self.set_limit(object, memory, record, reply),
             Request::Status(reply) => self.status(reply),
             Request::Shutdown(reply) => self.shutdown(reply),
         }
@@ -238,6 +246,7 @@ impl Control {
                 self.coordinator.want(Wanted::Checkpoint);
             }
             Event::Pressed { sink, reactor, full } => self.pressed(sink, reactor, full),
+            Event::Holds { pipeline, reactor, bytes } => self.holds(pipeline, reactor, bytes),
             Event::Failed { pipeline, error } => self.failed(pipeline, &error),
             Event::SplitFailed { object, split, error } => {
                 if let Some(entry) = self.catalog.entries.get_mut(&object) {
@@ -348,6 +357,7 @@ impl Control {
 
 impl Task for Control {
     fn step(&mut self, now: Now) -> Next {
+        self.now = now;
         if !self.begun {
             self.begun = true;
             self.boot_next();

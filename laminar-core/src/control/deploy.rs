@@ -180,6 +180,7 @@ impl Control {
         for sink in flight.sinks {
             self.start_sink(sink);
         }
+        self.weigh_all();
         self.press();
         flight.reply.send(Ok(Deployed { epoch, notices: flight.notices }));
         if flight.again {

@@ -65,8 +65,10 @@ impl Control {
         if let Some(reason) = entry.failure() {
             return Err(EngineError::Failed { name: entry.spec.name().into(), reason: reason.into() });
         }
-        if entry.state == ObjectState::Paused {
-            return Ok(false);
+        match &entry.state {
+            ObjectState::Paused => return Ok(false),
+            ObjectState::Stopped(_) => return refused("has stopped already; RESUME lets it go on".into()),
+            _ => {}
         }
         if self.deploying.as_ref().is_some_and(|flight| flight.holds(object)) {
             return refused("is being created; PAUSE it when that is done".into());
@@ -82,10 +84,10 @@ impl Control {
         Ok(true)
     }
 
-    fn set_state(&mut self, object: ObjectId, state: ObjectState) {
-        if let Some(entry) = self.catalog.entries.get_mut(&object) {
-            entry.state = state;
-        }
+    /// Returns the state before.
+    fn set_state(&mut self, object: ObjectId, state: ObjectState) -> Option<ObjectState> {
+        let entry = self.catalog.entries.get_mut(&object)?;
+        Some(std::mem::replace(&mut entry.state, state))
     }
 
     /// Gives a pipeline groups of its own, which nobody reads for now.
@@ -126,19 +128,27 @@ impl Control {
         reply.send(Ok(()));
     }
 
-    /// Lets a paused pipeline go on, behind the barrier that parted it.
+    /// Lets a pipeline go on that is paused or has stopped, behind the barrier that parted it.
     pub(super) fn resume(&mut self, object: ObjectId, reply: Reply<()>) {
         match self.catalog.entries.get(&object) {
             None => return reply.send(Err(EngineError::NoSuchObject(object))),
-            Some(entry) if entry.state != ObjectState::Paused => return reply.send(Ok(())),
+            Some(entry) if !matches!(entry.state, ObjectState::Paused | ObjectState::Stopped(_)) => {
+                return reply.send(Ok(()));
+            }
             Some(_) => {}
         }
-        self.set_state(object, ObjectState::Running);
-        if let Err(error) = self.record_states(&[object]) {
-            self.set_state(object, ObjectState::Paused);
+        if let Err(error) = self.has_room(object) {
             return reply.send(Err(error));
         }
-        // It may have to wait for a sink all the same.
+        let before = self.set_state(object, ObjectState::Running);
+        if let Err(error) = self.record_states(&[object]) {
+            if let Some(before) = before {
+                self.set_state(object, before);
+            }
+            return reply.send(Err(error));
+        }
+        self.weigh(object);
+        // It may have to wait for others all the same.
         self.press();
         self.unpart(object, reply);
     }

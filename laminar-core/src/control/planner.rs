@@ -14,8 +14,8 @@ use crate::engine::status::ObjectState;
 use crate::engine::{ChainShape, EngineError, FragmentId, FrameQueue, GroupId, NewObject};
 use crate::graph::fragment::{LeafFrom, cut};
 use crate::graph::{
-    ColumnSource, Delivery, NodeSpec, ObjectSpec, OperatorSpec, PipelineKind, PipelineSpec, SinkSpec, SourceColumn,
-    SourceSpec, TableSpec,
+    ColumnSource, Delivery, MemorySpec, NodeSpec, ObjectSpec, OperatorSpec, PipelineKind, PipelineSpec, SinkSpec,
+    SourceColumn, SourceSpec, TableSpec,
 };
 use crate::ids::{CheckpointNumber, Epoch, ObjectId, OperatorId, ShardId};
 use crate::reactor::Parker;
@@ -69,7 +69,7 @@ pub struct Planner<'a> {
     pub checkpoint: Option<CheckpointNumber>,
     /// Whether the engine keeps anything.
     pub durable: bool,
-    /// At start: whether the next object is paused.
+    /// At start: whether the next object reads nothing until it is resumed.
     pub hold: bool,
     /// What has been planned so far.
     pub made: Planned,
@@ -338,6 +338,7 @@ fn table_pipeline(spec: &TableSpec) -> PipelineSpec {
             node(1, OperatorSpec::Source { object: spec.id, columns: (0..width).collect() }, vec![]),
             node(2, OperatorSpec::Materialize { retention: None }, vec![0]),
         ],
+        memory: MemorySpec::default(),
     }
 }
 

@@ -1,16 +1,17 @@
-//! Back-pressure of sinks whose targets do not take their rows.
+//! Back-pressure: of sinks whose targets do not take their rows, and of queries that hold as much state as they
+//! may.
 //!
-//! Invariants: such a sink holds up no barrier and nothing that does not feed it: pipelines that read a
+//! Invariants: what presses holds up no barrier and nothing that does not feed it: pipelines that read a
 //! connector for it are parted from their splits as PAUSE parts them, rows of clients that would feed it
-//! wait before they are logged; when its stages have drained, all of it goes on by itself.
+//! wait before they are logged; when there is room again, all of it goes on by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::core::Control;
-use crate::engine::message::Command;
-use crate::engine::status::ObjectState;
-use crate::engine::{GroupId, Reply};
+use crate::engine::Reply;
+use crate::engine::message::{Chokes, Command};
+use crate::engine::status::{ObjectKind, ObjectState};
 use crate::ids::{ObjectId, ReactorId};
 
 /// The sinks whose stages are full, and on which reactors.
@@ -29,42 +30,72 @@ impl Control {
         self.press();
     }
 
-    /// Sinks that are gone press nobody.
+    /// What is gone presses nobody.
     pub(super) fn relieve(&mut self, gone: &[ObjectId]) {
-        if self.pressure.0.keys().any(|sink| gone.contains(sink)) {
-            self.pressure.0.retain(|sink, _| !gone.contains(sink));
+        let presses = |object: &ObjectId| self.pressure.0.contains_key(object) || self.memory.is_full(*object);
+        let pressed = gone.iter().any(presses);
+        self.pressure.0.retain(|sink, _| !gone.contains(sink));
+        self.forget_memory(gone);
+        if pressed {
             self.press();
         }
     }
 
-    /// Lets wait what feeds full sinks, and nothing else. To be called anew when a deployment has joined.
+    /// Lets wait what feeds full sinks and queries, and nothing else. To be called anew when a deployment has
+    /// joined.
     pub(super) fn press(&mut self) {
         self.pressure.0.retain(|_, on| !on.is_empty());
-        let mut pressing: BTreeMap<ObjectId, ObjectId> = BTreeMap::new();
-        for sink in self.pressure.0.keys() {
-            pressing.extend(self.catalog.upstream(*sink).into_iter().map(|object| (object, *sink)));
+        // A full query tells of itself, whatever else it feeds.
+        let mut pressing: BTreeMap<ObjectId, ObjectId> = self.memory.full().map(|query| (query, query)).collect();
+        for presser in self.pressure.0.keys().copied().chain(self.memory.full()) {
+            for object in self.catalog.upstream(presser) {
+                pressing.entry(object).or_insert(presser);
+            }
         }
-        let choked: BTreeSet<GroupId> =
-            pressing.keys().filter_map(|object| self.catalog.entries.get(object)?.push).collect();
-        let choked = Arc::new(choked);
-        self.broadcast(|| Command::Choke(choked.clone()));
+        let mut chokes = Chokes::new();
+        for (object, by) in &pressing {
+            let Some(group) = self.catalog.entries.get(object).and_then(|entry| entry.push) else { continue };
+            chokes.insert(group, self.choker(*by).into());
+        }
+        let chokes = Arc::new(chokes);
+        self.broadcast(|| Command::Choke(chokes.clone()));
         for object in self.catalog.entries.keys().copied().collect::<Vec<_>>() {
             self.press_one(object, pressing.get(&object).copied());
         }
     }
 
+    /// What rows of clients wait for.
+    fn choker(&self, by: ObjectId) -> String {
+        let Some(entry) = self.catalog.entries.get(&by) else { return String::new() };
+        let name = entry.spec.name();
+        match entry.kind() {
+            ObjectKind::Sink => format!("sink {name}, whose target does not take its rows"),
+            ObjectKind::Table => format!("table {name}, which has reached state.memory_limit"),
+            _ => format!("{name}, which has reached its memory_limit"),
+        }
+    }
+
+    /// Why an object waits.
+    fn reason(&self, object: ObjectId, by: ObjectId) -> Option<String> {
+        let presser = self.catalog.entries.get(&by)?;
+        if presser.kind() != ObjectKind::Sink {
+            return self.full_reason(object, by);
+        }
+        let sink = presser.spec.name();
+        Some(format!(
+            "sink {sink} holds as many rows as it may, because its target does not take them; it goes on by itself"
+        ))
+    }
+
     fn press_one(&mut self, object: ObjectId, by: Option<ObjectId>) {
-        let reads = |group: &GroupId| self.catalog.groups.get(group).is_some_and(|group| !group.pushed);
         let Some(entry) = self.catalog.entries.get(&object) else { return };
-        let reads = entry.groups.iter().any(reads);
-        let by = by.filter(|_| reads && entry.failure().is_none());
-        let waiting = by.and_then(|sink| self.catalog.entries.get(&sink)).map(|sink| {
-            format!("sink {} holds as many rows as it may, because its target does not take them", sink.spec.name())
-        });
+        let by = by.filter(|by| (*by == object || self.catalog.reads_connector(entry)) && entry.failure().is_none());
+        let waiting = by.and_then(|by| self.reason(object, by));
         let Some(entry) = self.catalog.entries.get_mut(&object) else { return };
         let pressed = std::mem::replace(&mut entry.pressed, by.is_some());
         match (&entry.state, waiting) {
             (ObjectState::Running, Some(why)) => entry.state = ObjectState::Waiting(why),
+            (ObjectState::Waiting(_), Some(why)) if pressed => entry.state = ObjectState::Waiting(why),
             (ObjectState::Waiting(_), None) if pressed => entry.state = ObjectState::Running,
             _ => {}
         }
@@ -76,7 +107,9 @@ impl Control {
         let joining = self.deploying.as_ref().is_some_and(|flight| flight.holds(object));
         let Some(entry) = self.catalog.entries.get(&object).filter(|_| !joining) else { return };
         match (entry.has_to_wait(), self.catalog.is_parted(entry)) {
-            (true, false) if entry.pressed => self.part(object, Reply::ignored()),
+            (true, false) if entry.pressed && self.catalog.reads_connector(entry) => {
+                self.part(object, Reply::ignored());
+            }
             (false, true) => self.unpart(object, Reply::ignored()),
             _ => {}
         }

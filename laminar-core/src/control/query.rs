@@ -112,7 +112,7 @@ impl Control {
     fn readable(&self, object: ObjectId) -> Result<FragmentId, EngineError> {
         let entry = self.catalog.entries.get(&object).ok_or(EngineError::NoSuchObject(object))?;
         let name = || entry.spec.name().to_owned();
-        if let Some(reason) = entry.failure() {
+        if let Some(reason) = entry.refusal() {
             return Err(EngineError::Failed { name: name(), reason: reason.into() });
         }
         entry.output.filter(|_| keeps_rows(&entry.spec)).ok_or_else(|| EngineError::Unsupported {
@@ -157,7 +157,7 @@ impl Control {
             reply.send(Err(EngineError::NoSuchObject(object)));
             return;
         };
-        if let Some(reason) = entry.failure() {
+        if let Some(reason) = entry.refusal() {
             reply.send(Err(EngineError::Failed { name: entry.spec.name().into(), reason: reason.into() }));
             return;
         }

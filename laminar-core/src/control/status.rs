@@ -44,6 +44,7 @@ impl Control {
                     kind: entry.kind(),
                     state: entry.state.clone(),
                     reads: entry.reads(),
+                    memory: self.memory_status(*id),
                 })
                 .collect(),
         }));

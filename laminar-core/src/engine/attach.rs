@@ -16,7 +16,7 @@ use super::push::Push;
 use super::route::{Link, SendRouter};
 use super::stage::Stage;
 use crate::data::StreamSchema;
-use crate::graph::PipelineSpec;
+use crate::graph::{MemoryPolicy, PipelineSpec};
 use crate::ids::ObjectId;
 use crate::lane::Mark;
 use crate::operator::{Operator, OperatorError, Place, build};
@@ -59,11 +59,12 @@ impl Engine {
 
     fn build_pipeline(&mut self, plan: &PipelinePlan) -> Result<(), EngineError> {
         let name: Arc<str> = plan.spec.name.as_str().into();
+        let limit = plan.spec.memory.limit.unwrap_or(self.limits.state_bytes);
         for fragment in &plan.fragments {
             let mut chains = Vec::with_capacity(self.slots.len());
             let mut arenas = Vec::with_capacity(self.slots.len());
             for slot in 0..self.slots.len() {
-                let mut arena = self.arena(arena_id(plan.spec.id, fragment.index), slot)?;
+                let mut arena = self.arena(arena_id(plan.spec.id, fragment.index), slot, limit)?;
                 let mut chain = Chain::new(&fragment.shape, self.operators(&plan.spec, fragment, slot)?);
                 chain.restore(&mut arena)?;
                 chains.push(chain);
@@ -75,11 +76,11 @@ impl Engine {
     }
 
     /// The arena as a checkpoint left it, else a new one.
-    fn arena(&mut self, id: ObjectId, slot: usize) -> Result<Arena, OperatorError> {
+    fn arena(&mut self, id: ObjectId, slot: usize, limit: u64) -> Result<Arena, OperatorError> {
         match self.restored.iter().position(|(at, arena)| *at == slot && arena.id() == id) {
             Some(found) => Ok(self.restored.swap_remove(found).1),
             None => {
-                let options = ArenaOptions { memory_limit: self.limits.state_bytes, ..ArenaOptions::new(id) };
+                let options = ArenaOptions { memory_limit: arena_bytes(limit), ..ArenaOptions::new(id) };
                 Ok(Arena::new(options)?)
             }
         }
@@ -131,6 +132,12 @@ impl Engine {
             .map_err(OperatorError::from)?;
         let mut fragment = Fragment::new(pipeline.spec.id, name, plan, state, routers, leaves);
         fragment.durable = self.store.is_some();
+        if fragment.durable && pipeline.spec.memory.policy == MemoryPolicy::Backpressure {
+            let enters = |leaf: &LeafPlan| matches!(leaf, LeafPlan::Source { .. } | LeafPlan::Relation { .. });
+            let leaves = plan.leaves.iter().enumerate().filter(|(_, leaf)| enters(leaf));
+            fragment.keep_time(leaves.map(|(index, _)| index).collect());
+        }
+        self.count_bytes(&mut fragment);
         let index = plan.id.index();
         if self.fragments.len() <= index {
             self.fragments.resize_with(index + 1, || None);
@@ -174,6 +181,7 @@ impl Engine {
     fn join_fragment(&mut self, plan: &FragmentPlan, epoch: crate::ids::Epoch) {
         if let Some(fragment) = self.fragment(plan.id) {
             fragment.joined = Some(epoch);
+            fragment.tell_kept_time();
         }
         for (leaf, from) in plan.leaves.iter().enumerate() {
             match from {
@@ -242,6 +250,7 @@ impl Engine {
         for group in &mut self.groups {
             group.users.retain(|user| !plan.fragments.contains(&user.fragment));
         }
+        self.held.retain(|pipeline, _| !plan.pipelines.contains(pipeline));
         self.groups.retain(|group| !plan.groups.contains(&group.id));
         self.splits.retain(|split| !plan.groups.contains(&split.feed.group));
         self.pushes.retain(|push| !plan.pushes.contains(&push.object()));
@@ -264,6 +273,12 @@ pub fn arena_id(pipeline: ObjectId, fragment: u8) -> ObjectId {
 /// The pipeline of [`arena_id`].
 pub fn pipeline_of(arena: ObjectId) -> ObjectId {
     ObjectId(arena.0 >> 8)
+}
+
+/// Addresses that a shard's part of a query with a memory limit gets, in bytes. They cost nothing; a limit that is
+/// raised while the query runs must find room in them.
+pub fn arena_bytes(limit: u64) -> u64 {
+    limit.saturating_mul(2).clamp(8 << 30, 64 << 30)
 }
 
 /// What removes everything of a plan.

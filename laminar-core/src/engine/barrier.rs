@@ -62,7 +62,14 @@ impl Engine {
         let mut place = Vec::new();
         for (from, to) in &plan.moves {
             let mine = |user: &User| plan.fragments.contains(&user.fragment);
-            let (moved, stay) = std::mem::take(&mut self.group(*from).users).into_iter().partition(mine);
+            let (moved, stay): (Vec<User>, Vec<User>) =
+                std::mem::take(&mut self.group(*from).users).into_iter().partition(mine);
+            // Its splits are opened anew when it goes on; until they tell, time is what it was.
+            for user in &moved {
+                if let Some(fragment) = self.fragment(user.fragment) {
+                    fragment.close(user.leaf);
+                }
+            }
             self.group(*from).users = stay;
             self.group(*to).users = moved;
             let here = cursors.iter().filter(|cursor| cursor.group == *from);

@@ -184,6 +184,11 @@ impl Chain {
         Mark::over(self.inputs[vertex].iter().copied())
     }
 
+    /// Bytes that its operators hold beside the arena.
+    pub fn heap_bytes(&self) -> u64 {
+        self.operators.iter().flatten().map(|operator| operator.heap_bytes()).sum()
+    }
+
     /// What the operator of a vertex has counted.
     pub fn counts(&self, vertex: usize) -> OperatorMetrics {
         self.counts[vertex]

@@ -4,13 +4,14 @@
 //! Invariants: nothing here blocks, reads a clock or spawns; every message is handled to its end
 //! before the next; a chain that fails takes only its pipeline with it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::delayed::Delayed;
 use super::feed::{GroupId, User};
 use super::fragment::{Fragment, FragmentId};
 use super::lanes::Lanes;
+use super::memory::Held;
 use super::message::{Command, ControlLetter, Cursor, Event};
 use super::plan::{AttachPlan, HoldPlan};
 use super::push::{Push, Pushed};
@@ -36,7 +37,7 @@ pub struct EngineLimits {
     pub batch_rows: usize,
     /// Bytes a split may deliver at once.
     pub batch_bytes: usize,
-    /// Memory limit of the state of one pipeline in one shard, in bytes.
+    /// Memory limit of a query that declares none, over all shards, in bytes.
     pub state_bytes: u64,
     /// Staged bytes at which a sink is full on a reactor.
     pub outbox_bytes: u64,
@@ -137,6 +138,8 @@ pub struct Engine {
     pub(super) drain: Option<Vec<ObjectId>>,
     /// Rows of clients that wait for a sink.
     pub(super) delayed: Delayed,
+    /// Bytes of state by query.
+    pub(super) held: BTreeMap<ObjectId, Held>,
     pub(super) stages: Vec<Stage>,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) reads: VecDeque<ReadJob>,
@@ -189,6 +192,7 @@ impl Engine {
             closing: Closing::No,
             drain: None,
             delayed: Delayed::default(),
+            held: BTreeMap::new(),
             stages: Vec::new(),
             subscriptions: Vec::new(),
             reads: VecDeque::new(),
@@ -241,7 +245,7 @@ impl Engine {
             Command::Subscribe { id, fragment, snapshot } => self.subscribe(id, fragment, snapshot),
             Command::Unsubscribe(id) => self.subscriptions.retain(|subscription| subscription.id != id),
             Command::Advance(advance) => self.advance_watermark(advance, now),
-            Command::Choke(groups) => self.choke(groups),
+            Command::Choke(chokes) => self.choke(chokes),
             Command::Closing => self.closing = Closing::Asked,
             Command::Drain(sinks) => self.drain = Some(sinks),
             Command::Acknowledged { sink, shard, sequence } => self.acknowledged(sink, shard, sequence),

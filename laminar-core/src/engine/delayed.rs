@@ -1,13 +1,13 @@
-//! Rows of clients that wait, before they are logged, for a sink that they would feed.
+//! Rows of clients that wait, before they are logged, for a sink or a query that they would feed.
 //!
 //! Invariants: what waits has not been accepted and is answered within [`PATIENCE_US`]; rows of one
 //! object keep their order.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::core::Engine;
-use super::feed::GroupId;
+use super::message::Chokes;
 use super::reply::Reply;
 use super::request::{Insert, Inserted};
 use super::{EngineError, push::Push};
@@ -25,7 +25,7 @@ struct Waiting {
 /// See the file's invariants.
 #[derive(Default)]
 pub struct Delayed {
-    choked: Arc<BTreeSet<GroupId>>,
+    choked: Arc<Chokes>,
     waiting: VecDeque<Waiting>,
     bytes: u64,
 }
@@ -43,21 +43,21 @@ fn bytes(insert: &Insert) -> u64 {
 
 impl Engine {
     /// From now on rows for these groups wait, and no others.
-    pub(super) fn choke(&mut self, groups: Arc<BTreeSet<GroupId>>) {
-        self.delayed.choked = groups;
+    pub(super) fn choke(&mut self, chokes: Arc<Chokes>) {
+        self.delayed.choked = chokes;
     }
 
-    fn choked(&self, insert: &Insert) -> Option<&Push> {
+    fn choked(&self, insert: &Insert) -> Option<(&Push, &str)> {
         let push = self.pushes.iter().find(|push| push.object() == insert.object)?;
-        self.delayed.choked.contains(&push.plan.group).then_some(push)
+        self.delayed.choked.get(&push.plan.group).map(|by| (push, &**by))
     }
 
-    /// Takes pushed rows, at once or when the sink that they would feed has room.
+    /// Takes pushed rows, at once or when what they would feed has room.
     pub(super) fn insert(&mut self, insert: Insert, reply: Reply<Inserted>, now: Now) {
-        let Some(push) = self.choked(&insert) else { return self.take(insert, reply, now) };
+        let Some(choked) = self.choked(&insert) else { return self.take(insert, reply, now) };
         let size = bytes(&insert);
         if self.delayed.bytes + size > self.limits.outbox_bytes {
-            return reply.send(Err(refusal(push, 0)));
+            return reply.send(Err(refusal(choked, 0)));
         }
         self.delayed.bytes += size;
         self.delayed.waiting.push_back(Waiting { until: now.micros + PATIENCE_US, insert, reply });
@@ -72,7 +72,7 @@ impl Engine {
                 self.delayed.waiting.push_back(waiting);
                 continue;
             }
-            let refusal = choked.map(|push| refusal(push, PATIENCE_US / 1_000_000));
+            let refusal = choked.map(|choked| refusal(choked, PATIENCE_US / 1_000_000));
             self.delayed.bytes -= bytes(&waiting.insert);
             busy = true;
             match refusal {
@@ -84,6 +84,6 @@ impl Engine {
     }
 }
 
-fn refusal(push: &Push, seconds: u64) -> EngineError {
-    EngineError::Choked { object: push.plan.source.name.clone(), seconds }
+fn refusal((push, by): (&Push, &str), seconds: u64) -> EngineError {
+    EngineError::Choked { object: push.plan.source.name.clone(), seconds, by: by.to_owned() }
 }

@@ -102,15 +102,29 @@ pub enum EngineError {
         "LDB-3014: no space left on the volume of the data directory, nothing of the statement was written; free space and send it again, the server goes on by itself"
     )]
     NoSpace,
-    /// Rows that would feed a sink which keeps as many as it may.
+    /// Rows that would feed a sink or a query which holds as much as it may.
     #[error(
-        "LDB-3015: the INSERT into {object} has waited {seconds} s for a sink that these rows would feed, whose target does not take its rows; nothing was written: send it again when the target has caught up (SHOW PIPELINES and /api/v1/sinks tell)"
+        "LDB-3015: the INSERT into {object} has waited {seconds} s, because its rows would feed {by}; nothing was written: send it again when that has changed (SHOW PIPELINES tells)"
     )]
     Choked {
         /// The object.
         object: String,
         /// How long.
         seconds: u64,
+        /// What is full.
+        by: String,
+    },
+    /// A query holds as much state as it may.
+    #[error("LDB-3018: {name} has reached its memory limit: {held} bytes of state, memory_limit is {limit}; {next}")]
+    MemoryLimit {
+        /// The query.
+        name: String,
+        /// Bytes that it holds.
+        held: u64,
+        /// Bytes that it may hold.
+        limit: u64,
+        /// What has become of it, and what to do.
+        next: String,
     },
     /// A defect of the engine.
     #[error("LDB-3999: internal: {0}")]
@@ -139,6 +153,7 @@ impl EngineError {
             Self::Limit { .. } => "LDB-3013",
             Self::NoSpace => "LDB-3014",
             Self::Choked { .. } => "LDB-3015",
+            Self::MemoryLimit { .. } => "LDB-3018",
             Self::Internal(_) => "LDB-3999",
         }
     }
@@ -159,7 +174,7 @@ impl EngineError {
             Self::Start(_) | Self::Internal(_) => "XX000",
             Self::Limit { .. } => "54000",
             Self::NoSpace => "53100",
-            Self::Choked { .. } => "53400",
+            Self::Choked { .. } | Self::MemoryLimit { .. } => "53400",
         }
     }
 }

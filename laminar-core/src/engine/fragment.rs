@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::chain::{Chain, ChainEnv, Outgoing, judged};
+use super::kept_time;
 use super::plan::FragmentPlan;
 use super::route::SendRouter;
 use super::shape::ChainShape;
@@ -75,6 +76,8 @@ pub struct LeafState {
     channels: Vec<Channel>,
     /// Not read until the snapshot of the relation has been put in front.
     held: bool,
+    /// Per local shard: how far time had come when its splits were closed, to be opened anew.
+    kept: Vec<Mark>,
 }
 
 /// What taking one message has done.
@@ -126,9 +129,13 @@ pub struct Fragment {
     pub failed: bool,
     /// The epoch at whose end it joined; it takes part in later barriers.
     pub joined: Option<Epoch>,
+    /// Bytes of its state when they were last counted.
+    pub counted: u64,
     /// The newest barrier that has passed.
     pub passed: Option<Barrier>,
     leaves: Vec<LeafState>,
+    /// Leaves whose time is part of its state.
+    keeps_time: Vec<usize>,
     next: (usize, usize),
 }
 
@@ -150,7 +157,12 @@ impl Fragment {
             || Channel { marks: vec![Mark::UNKNOWN; slots], told: vec![Mark::UNKNOWN; slots], ..Channel::default() };
         let leaves = leaves
             .into_iter()
-            .map(|(edge, senders)| LeafState { edge, channels: (0..senders).map(|_| channel()).collect(), held: false })
+            .map(|(edge, senders)| LeafState {
+                edge,
+                channels: (0..senders).map(|_| channel()).collect(),
+                held: false,
+                kept: vec![Mark::UNKNOWN; slots],
+            })
             .collect();
         Self {
             id: plan.id,
@@ -167,18 +179,50 @@ impl Fragment {
             durable: false,
             failed: false,
             joined: None,
+            counted: 0,
             passed: None,
             leaves,
+            keeps_time: Vec::new(),
             next: (0, 0),
         }
     }
 
+    /// Bytes of its state now: pages of its arenas and what operators hold beside them.
+    pub fn state_bytes(&self) -> u64 {
+        let arenas: u64 = self.arenas.iter().map(Arena::bytes_used).sum();
+        arenas + self.chains.iter().map(Chain::heap_bytes).sum::<u64>()
+    }
+
     /// Tells a leaf with one channel the mark of a local shard, if that is news.
     pub fn put_mark(&mut self, leaf: usize, slot: usize, mark: Mark) {
-        let channel = &mut self.leaves[leaf].channels[0];
+        let LeafState { channels, kept, .. } = &mut self.leaves[leaf];
+        let (channel, mark) = (&mut channels[0], mark.behind(kept[slot]));
         if channel.told[slot] != mark {
             channel.told[slot] = mark;
             channel.queue.push_back(Item::Mark { slot: Some(slot), mark });
+        }
+    }
+
+    /// The splits behind a leaf are closed, to be opened anew: time goes on from where it is.
+    pub fn close(&mut self, leaf: usize) {
+        let LeafState { channels, kept, .. } = &mut self.leaves[leaf];
+        *kept = channels[0].told.iter().map(|told| told.to_keep()).collect();
+    }
+
+    /// Keeps the time of leaves from now on; it goes on from what is kept.
+    pub fn keep_time(&mut self, leaves: Vec<usize>) {
+        for leaf in &leaves {
+            self.leaves[*leaf].kept = self.arenas.iter().map(|arena| kept_time::kept(arena, *leaf)).collect();
+        }
+        self.keeps_time = leaves;
+    }
+
+    /// Tells the leaves whose time is kept how far it has come.
+    pub fn tell_kept_time(&mut self) {
+        for leaf in self.keeps_time.clone() {
+            for slot in 0..self.chains.len() {
+                self.put_mark(leaf, slot, Mark::UNKNOWN);
+            }
         }
     }
 
@@ -271,11 +315,21 @@ impl Fragment {
                 }
                 self.passed = Some(barrier);
                 if barrier.checkpoint.is_some() && self.durable {
+                    self.keep_times()?;
                     self.arenas.iter_mut().for_each(Arena::freeze);
                 }
                 Ok(Stepped::Passed(barrier))
             }
         }
+    }
+
+    fn keep_times(&mut self) -> Result<(), OperatorError> {
+        for &leaf in &self.keeps_time {
+            for (chain, arena) in self.chains.iter().zip(&mut self.arenas) {
+                kept_time::keep(arena, leaf, chain.mark(self.shape.leaves[leaf]))?;
+            }
+        }
+        Ok(())
     }
 
     /// Event time of a vertex over the local shards.

@@ -12,6 +12,7 @@ use super::request::{
 use super::status::EngineStatus;
 use super::{EngineError, Reply};
 use crate::control::home_of;
+use crate::graph::MemorySpec;
 use crate::ids::{CheckpointNumber, Epoch, ObjectId};
 use crate::reactor::Mailbox;
 use crate::shard::ShardMap;
@@ -98,6 +99,11 @@ impl EngineHandle {
     /// Lets a paused pipeline go on.
     pub fn resume(&self, object: ObjectId, reply: Reply<()>) {
         self.ask(Request::Resume(object, reply));
+    }
+
+    /// Gives a query another memory limit; `record` replaces what the catalog keeps beside it.
+    pub fn limit(&self, object: ObjectId, memory: MemorySpec, record: Vec<u8>, reply: Reply<()>) {
+        self.ask(Request::Limit(object, memory, record, reply));
     }
 
     /// Stops the engine: a last checkpoint where there is a data directory, then everything ends.

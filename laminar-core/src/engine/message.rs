@@ -3,7 +3,7 @@
 //! Invariant: commands of the control thread reach each reactor in one order, so "everything before
 //! this barrier" means the same on all of them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,7 +20,7 @@ use super::request::{
 use super::status::{EngineStatus, ReactorStatus};
 use crate::connector::{ConnectorError, Position, SplitKey, SplitReader, Wake};
 use crate::data::Batch;
-use crate::graph::SourceSpec;
+use crate::graph::{MemorySpec, SourceSpec};
 use crate::ids::{CheckpointNumber, Epoch, ObjectId, ReactorId, ShardId};
 use crate::operator::Barrier;
 use crate::reactor::Bell;
@@ -74,6 +74,9 @@ pub struct OpenedSplit {
     pub wake: Arc<SplitWake>,
 }
 
+/// Groups whose pushed rows wait, and what for.
+pub type Chokes = BTreeMap<GroupId, Arc<str>>;
+
 /// To a reactor.
 pub enum Command {
     /// Builds what a plan holds; it joins at the next barrier after [`Command::Activate`].
@@ -84,8 +87,8 @@ pub enum Command {
     Detach(Arc<DetachPlan>),
     /// Parts a pipeline from the splits that it reads, at the next barrier.
     Hold(Arc<HoldPlan>),
-    /// Rows that clients push into these groups wait, and no others.
-    Choke(Arc<BTreeSet<GroupId>>),
+    /// Rows that clients push into these groups wait, for what is said, and no others.
+    Choke(Arc<Chokes>),
     /// The next checkpoint is the last: nothing behind its barrier is staged.
     Closing,
     /// Tell when the targets of these sinks have all that the last checkpoint holds.
@@ -206,6 +209,15 @@ pub enum Event {
         /// Which of the two.
         full: bool,
     },
+    /// What a query holds on a reactor.
+    Holds {
+        /// The query.
+        pipeline: ObjectId,
+        /// Where.
+        reactor: ReactorId,
+        /// Bytes of state.
+        bytes: u64,
+    },
     /// A pipeline cannot go on.
     Failed {
         /// Which.
@@ -321,6 +333,8 @@ pub enum Request {
     Pause(ObjectId, Reply<()>),
     /// Lets a paused pipeline go on.
     Resume(ObjectId, Reply<()>),
+    /// Gives a query another memory limit, and its catalog record.
+    Limit(ObjectId, MemorySpec, Vec<u8>, Reply<()>),
     /// Asks how everything is.
     Status(Reply<EngineStatus>),
     /// Stops the engine: a last checkpoint, then everything ends.

@@ -27,7 +27,7 @@ pub struct EngineOptions {
     pub checkpoint_interval: Duration,
     /// How long an epoch may take before what did not report is detached.
     pub epoch_timeout: Duration,
-    /// Memory limit of the state of one pipeline in one shard, in bytes.
+    /// Memory limit of a query that declares none, over all shards, in bytes.
     pub state_bytes: u64,
     /// Records a split may deliver at once.
     pub batch_rows: usize,

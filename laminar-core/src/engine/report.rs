@@ -84,7 +84,7 @@ impl Engine {
     fn state_bytes(&self) -> Vec<PipelineBytes> {
         let mut all: Vec<PipelineBytes> = Vec::new();
         for fragment in self.fragments.iter().flatten() {
-            let bytes: u64 = fragment.arenas.iter().map(|arena| arena.bytes_used()).sum();
+            let bytes = fragment.state_bytes();
             match all.last_mut().filter(|last| last.pipeline == fragment.pipeline) {
                 Some(last) => last.state_bytes += bytes,
                 None => all.push(PipelineBytes { pipeline: fragment.pipeline, state_bytes: bytes }),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::attach::pipeline_of;
+use super::attach::{arena_bytes, pipeline_of};
 use super::outboxes::{FoundOutbox, Outboxes};
 use super::status::ObjectState;
 use super::store::{ReactorDisk, Store, page_path};
@@ -76,9 +76,8 @@ pub struct ReactorPlan {
     outboxes: Vec<OutboxStart>,
     directory: DirectoryId,
     incarnation: Incarnation,
-    /// Objects whose state is wanted.
-    objects: Arc<[ObjectId]>,
-    state_bytes: u64,
+    /// Objects whose state is wanted, with their memory limits.
+    objects: Arc<BTreeMap<ObjectId, u64>>,
     volume_bytes: u64,
 }
 
@@ -100,7 +99,7 @@ pub struct RestoreOptions {
     pub reactors: u16,
     /// Shards of a fresh directory.
     pub shards: u16,
-    /// Memory limit of one arena, in bytes.
+    /// Memory limit of a query that declares none, in bytes.
     pub state_bytes: u64,
     /// Identity for a fresh directory.
     pub fresh: DirectoryId,
@@ -122,7 +121,9 @@ pub fn restore(options: &RestoreOptions, mut disk: Box<dyn Disk + Send>) -> std:
     let shards = ShardMap::new(count as u16, options.reactors);
     let boot = boot(disk.as_mut(), &mut recovered)?;
     let marks = page_marks(recovered.publisher.retention().kept());
-    let objects: Arc<[ObjectId]> = boot.objects.iter().map(|(object, _)| object.spec.id()).collect();
+    let limit = |spec: &ObjectSpec| spec.memory().and_then(|memory| memory.limit).unwrap_or(options.state_bytes);
+    let objects = boot.objects.iter().map(|(object, _)| (object.spec.id(), limit(&object.spec))).collect();
+    let objects: Arc<BTreeMap<ObjectId, u64>> = Arc::new(objects);
     let plan = |reactor: ReactorId| {
         let mine: Vec<ShardId> = shards.shards_of(reactor).collect();
         ReactorPlan {
@@ -133,7 +134,6 @@ pub fn restore(options: &RestoreOptions, mut disk: Box<dyn Disk + Send>) -> std:
             directory: recovered.directory,
             incarnation: recovered.incarnation,
             objects: objects.clone(),
-            state_bytes: options.state_bytes,
             volume_bytes: options.volume_bytes,
         }
     };
@@ -257,10 +257,10 @@ impl ReactorPlan {
             return Ok((PageFile::create(disk, &path, shard)?, Vec::new()));
         }
         let (mut page, arenas) = PageFile::restore(disk, &path, shard, &mine, |id| ArenaOptions {
-            memory_limit: self.state_bytes,
+            memory_limit: arena_bytes(self.objects.get(&pipeline_of(id)).copied().unwrap_or(0)),
             ..ArenaOptions::new(id)
         })?;
-        let known = |arena: &Arena| self.objects.contains(&pipeline_of(arena.id()));
+        let known = |arena: &Arena| self.objects.contains_key(&pipeline_of(arena.id()));
         let (kept, gone): (Vec<Arena>, Vec<Arena>) = arenas.into_iter().partition(known);
         for arena in gone {
             page.drop_arena(arena.id());

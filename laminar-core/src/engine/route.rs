@@ -162,6 +162,7 @@ impl Engine {
                     }
                 }
             }
+            self.count_bytes(&mut fragment);
             self.fragments[index] = Some(fragment);
         }
         busy

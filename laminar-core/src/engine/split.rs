@@ -140,7 +140,10 @@ impl Engine {
     /// Whether a group has users and each of them can take rows.
     pub(super) fn group_has_room(&self, id: GroupId) -> bool {
         let Some(group) = self.groups.iter().find(|group| group.id == id) else { return false };
-        !group.users.is_empty()
+        // Somebody is parted from it at the coming barrier, maybe for want of room: nothing is read before.
+        let parting = self.holds.iter().any(|hold| hold.moves.iter().any(|(from, _)| *from == id));
+        !parting
+            && !group.users.is_empty()
             && group.users.iter().all(|user| {
                 self.fragments[user.fragment.index()].as_ref().is_none_or(|fragment| !fragment.full(user.leaf))
             })

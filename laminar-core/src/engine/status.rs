@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::data::EventTime;
+use crate::graph::MemoryPolicy;
 use crate::ids::{Epoch, ObjectId, OperatorId, ReactorId};
 use crate::operator::OperatorMetrics;
 
@@ -34,6 +35,8 @@ pub enum ObjectState {
     Waiting(String),
     /// A client has paused it; it keeps its state and its place.
     Paused,
+    /// It has reached its memory limit; it keeps its state and its place until it is resumed.
+    Stopped(String),
     /// All its splits have ended.
     Ended,
     /// It has stopped for good.
@@ -46,16 +49,18 @@ impl ObjectState {
         match self {
             Self::Failed(why) => format!("failed: {why}"),
             Self::Paused => "paused".to_owned(),
+            Self::Stopped(why) => format!("stopped: {why}"),
             Self::Running | Self::Starting | Self::Waiting(_) | Self::Ended => String::new(),
         }
     }
 
-    /// The state from what the catalog keeps; all but pause and failure is found out anew.
+    /// The state from what the catalog keeps; all but pause, stop and failure is found out anew.
     pub fn from_kept(kept: &str) -> Self {
-        match kept.strip_prefix("failed: ") {
-            Some(why) => Self::Failed(why.to_owned()),
-            None if kept == "paused" => Self::Paused,
-            None => Self::Running,
+        match kept.split_once(": ") {
+            Some(("failed", why)) => Self::Failed(why.to_owned()),
+            Some(("stopped", why)) => Self::Stopped(why.to_owned()),
+            _ if kept == "paused" => Self::Paused,
+            _ => Self::Running,
         }
     }
 }
@@ -181,6 +186,19 @@ pub struct ObjectStatus {
     pub state: ObjectState,
     /// Objects it reads.
     pub reads: Vec<ObjectId>,
+    /// Its memory limit, where it keeps state.
+    pub memory: Option<MemoryStatus>,
+}
+
+/// How a query stands to its memory limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MemoryStatus {
+    /// Bytes of state that it may hold over all shards.
+    pub limit: u64,
+    /// What happens there.
+    pub policy: MemoryPolicy,
+    /// Since when what feeds it waits because of it.
+    pub full_since: Option<EventTime>,
 }
 
 /// A checkpoint that is kept.

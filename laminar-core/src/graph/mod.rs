@@ -2,9 +2,11 @@
 //! the reactors build.
 
 pub mod fragment;
+mod memory;
 mod object;
 mod spec;
 
+pub use memory::{MemoryPolicy, MemorySpec};
 pub use object::{
     ColumnSource, Delivery, Envelope, ObjectSpec, SinkSpec, SourceColumn, SourceSpec, TableSpec, WatermarkSpec,
     dead_letter_columns,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
+use super::memory::{MemoryPolicy, MemorySpec};
 use super::spec::PipelineSpec;
 use crate::data::StreamSchema;
 use crate::expr::ScalarExpr;
@@ -35,6 +36,15 @@ impl ObjectSpec {
             Self::Table(t) => t.id,
             Self::Pipeline(p) => p.id,
             Self::Sink(s) => s.id,
+        }
+    }
+
+    /// How much state it may hold, where it holds any. A table at its limit takes no more rows.
+    pub const fn memory(&self) -> Option<MemorySpec> {
+        match self {
+            Self::Pipeline(p) => Some(p.memory),
+            Self::Table(_) => Some(MemorySpec { limit: None, policy: MemoryPolicy::Backpressure }),
+            Self::Source(_) | Self::Sink(_) => None,
         }
     }
 

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::memory::MemorySpec;
 use crate::aggregate::AggregateSpec;
 use crate::data::StreamSchema;
 use crate::expr::ScalarExpr;
@@ -30,6 +31,9 @@ pub struct PipelineSpec {
     pub kind: PipelineKind,
     /// Operators in topological order; the last one is the output.
     pub nodes: Vec<NodeSpec>,
+    /// How much state it may hold.
+    #[serde(default)]
+    pub memory: MemorySpec,
 }
 
 /// One operator with its inputs.

@@ -40,6 +40,22 @@ impl Mark {
         }
     }
 
+    /// The mark of an input that had come to `kept` and goes on from there.
+    #[must_use]
+    pub fn behind(self, kept: Self) -> Self {
+        match (self, kept) {
+            (Self::UNKNOWN, _) => kept,
+            (Self::At(mark), Self::At(kept)) => Self::At(mark.max(kept)),
+            (mark, _) => mark,
+        }
+    }
+
+    /// What can be kept of it: an input that has ended may be opened again and must not hold time back until then.
+    #[must_use]
+    pub fn to_keep(self) -> Self {
+        if self == Self::At(EventTime::MAX) { Self::Idle } else { self }
+    }
+
     /// The minimum over many; idle when there is none.
     pub fn over(marks: impl IntoIterator<Item = Self>) -> Self {
         marks.into_iter().fold(Self::Idle, Self::min)

@@ -152,6 +152,10 @@ impl Operator for Checked {
         self.watched(Cause::Progress, ctx, |operator, ctx| operator.restore(ctx))
     }
 
+    fn heap_bytes(&self) -> u64 {
+        self.inner.heap_bytes()
+    }
+
     fn as_readable(&mut self) -> Option<&mut dyn Readable> {
         self.inner.as_readable()
     }

@@ -160,6 +160,11 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// Bytes of state that it holds beside the arena. Asked for every batch, so cheap.
+    fn heap_bytes(&self) -> u64 {
+        0
+    }
+
     /// The operator as something that can be read, if it can.
     fn as_readable(&mut self) -> Option<&mut dyn Readable> {
         None

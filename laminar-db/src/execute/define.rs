@@ -1,8 +1,12 @@
 //! CREATE and DROP: one statement is one deployment, a transaction block of them another.
 
+use laminar_core::graph::{MemorySpec, ObjectSpec, PipelineKind};
+use laminar_core::ids::ObjectId;
+use laminar_sql::catalog::{CatalogEntry, CatalogRecord};
 use laminar_sql::parse::{RelationKind, Statement, StatementKind};
 use laminar_sql::plan::{Param, Planned};
 
+use crate::ask::ask;
 use crate::deploy::Change;
 use crate::error::DbError;
 use crate::response::Response;
@@ -35,6 +39,28 @@ pub async fn run(session: &mut Session, statement: &Statement, params: Vec<Param
     let _deploying = inner.deploying.lock().await;
     let planned = session.plan(statement, params).await?;
     apply(session, planned, tag).await
+}
+
+/// Gives a query another memory limit, durably; at once, also in a transaction block, as PAUSE and RESUME are.
+pub async fn alter(session: &Session, object: ObjectId, memory: MemorySpec, sql: String) -> Result<Response, DbError> {
+    let inner = &session.inner;
+    let _deploying = inner.deploying.lock().await;
+    let catalog = inner.catalog();
+    let Some(entry) = catalog.by_id(object) else {
+        return Err(DbError::new("LDB-4033", "42P01", "what was to be altered was dropped meanwhile"));
+    };
+    let mut entry = CatalogEntry { altered: Some(sql), ..CatalogEntry::clone(entry) };
+    let mut tag = "ALTER STREAM";
+    if let ObjectSpec::Pipeline(pipeline) = &mut entry.spec {
+        pipeline.memory = memory;
+        if pipeline.kind == PipelineKind::View {
+            tag = "ALTER MATERIALIZED VIEW";
+        }
+    }
+    let record = CatalogRecord::from_entry(&entry).to_json()?.into_bytes();
+    ask(|reply| inner.engine.limit(object, memory, record, reply)).await?;
+    inner.set_catalog(catalog.add(entry)?);
+    Ok(Response::done(tag))
 }
 
 /// Applies a planned definition; the caller holds the deployment lock.

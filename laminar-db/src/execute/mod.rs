@@ -93,6 +93,7 @@ async fn run(session: &mut Session, planned: Planned) -> Result<Response, DbErro
             session.last_write = session.last_write.max(Some(epoch));
             Ok(Response::done("ADVANCE WATERMARK"))
         }
+        Planned::AlterQuery { object, memory, sql } => define::alter(session, object, memory, sql).await,
         Planned::Pause { object } => {
             session.inner.pause(object).await?;
             Ok(Response::done("PAUSE"))

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{Field, Schema};
 use futures::StreamExt;
 use laminar_core::engine::status::{EngineStatus, KeptStatus, ObjectState};
-use laminar_sql::plan::checkpoints_schema;
+use laminar_sql::plan::{checkpoints_schema, pipelines_schema};
 
 use crate::ask::ask;
 use crate::error::DbError;
@@ -24,20 +24,20 @@ pub async fn pipelines(session: &Session, known: RecordBatch) -> Result<Response
     let engine: EngineStatus = ask(|reply| session.inner.engine.status(reply)).await?;
     let names = known.column(0).clone();
     let names = arrow::array::AsArray::as_string::<i32>(&names);
-    let (mut states, mut bytes) = (Vec::new(), Vec::new());
+    let (mut states, mut bytes, mut limits) = (Vec::new(), Vec::new(), Vec::new());
     for name in names.iter().flatten() {
         let object = engine.objects.iter().find(|o| o.name == name);
         states.push(object.map_or_else(|| "starting".to_owned(), |o| state_words(&o.state)));
         let id = object.map(|o| o.id);
         let held = engine.reactors.iter().flat_map(|r| &r.state).filter(|s| Some(s.pipeline) == id);
         bytes.push(held.map(|s| s.state_bytes).sum::<u64>().cast_signed());
+        limits.push(object.and_then(|o| o.memory).map(|memory| memory.limit.cast_signed()));
     }
-    let mut fields = known.schema().fields().to_vec();
-    fields.push(Arc::new(Field::new("state", DataType::Utf8, false)));
-    fields.push(Arc::new(Field::new("state_bytes", DataType::Int64, false)));
+    let fields = pipelines_schema(&known).fields().to_vec();
     let mut columns = known.columns().to_vec();
     columns.push(Arc::new(StringArray::from(states)));
     columns.push(Arc::new(Int64Array::from(bytes)));
+    columns.push(Arc::new(Int64Array::from(limits)));
     batch(fields, columns)
 }
 
@@ -66,6 +66,7 @@ fn state_words(state: &ObjectState) -> String {
         ObjectState::Starting => "starting".to_owned(),
         ObjectState::Waiting(why) => format!("waiting: {why}"),
         ObjectState::Paused => "paused".to_owned(),
+        ObjectState::Stopped(why) => format!("stopped: {why}"),
         ObjectState::Ended => "ended".to_owned(),
         ObjectState::Failed(why) => format!("failed: {why}"),
     }

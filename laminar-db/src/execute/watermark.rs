@@ -54,13 +54,21 @@ impl Picture {
         self.catalog.by_id(id).map_or_else(|| id.to_string(), |e| e.name().to_owned())
     }
 
+    fn full_since(&self, pipeline: ObjectId) -> Option<EventTime> {
+        self.engine.objects.iter().find(|o| o.id == pipeline)?.memory?.full_since
+    }
+
     fn pipeline(&self, pipeline: ObjectId) -> Line {
         let operators: Vec<&OperatorStatus> =
             self.engine.reactors.iter().flat_map(|r| &r.operators).filter(|o| o.pipeline == pipeline).collect();
         let state = self.engine.objects.iter().find(|o| o.id == pipeline).map(|o| &o.state);
         let reason = match state {
             Some(ObjectState::Failed(why)) => format!("failed: {why}"),
-            Some(ObjectState::Waiting(why)) => format!("waits: {why}; it goes on by itself"),
+            Some(ObjectState::Stopped(why)) => format!("stopped: {why}"),
+            Some(ObjectState::Waiting(why)) => match self.full_since(pipeline) {
+                Some(since) => format!("waits since {}: {why}", time_text(since)),
+                None => format!("waits: {why}"),
+            },
             Some(ObjectState::Paused) => format!("is paused; RESUME {} lets it go on", self.name(pipeline)),
             _ => self.rows_reason(&operators),
         };
@@ -200,7 +208,7 @@ impl Picture {
             Some(ObjectState::Failed(why)) => format!("has failed: {why}"),
             Some(ObjectState::Starting) => "its connector is being opened".to_owned(),
             Some(ObjectState::Ended) => "ended: all its windows are closed".to_owned(),
-            Some(ObjectState::Running | ObjectState::Paused) | None => {
+            Some(ObjectState::Running | ObjectState::Paused | ObjectState::Stopped(_)) | None => {
                 "no split is open: a source is read only while a stream, view or sink depends on it".to_owned()
             }
         }

@@ -97,7 +97,7 @@ fn within(value: u64, low: u64, high: u64) -> Result<u64, String> {
 
 fn state(r: Reader<'_>) -> State {
     let state = State {
-        memory_limit: r.parsed("memory_limit", None, |t| within(bytes(t)?, 16 << 20, 1 << 46).map(Some)),
+        memory_limit: r.parsed("memory_limit", None, |t| within(bytes(t)?, 1 << 20, 1 << 46).map(Some)),
         sink_limit: r.parsed("sink_limit", None, |t| within(bytes(t)?, 64 << 10, 1 << 46).map(Some)),
         shards: r.integer("shards", 1..=4096).map(|n| n as u16),
     };

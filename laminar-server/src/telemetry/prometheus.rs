@@ -178,6 +178,16 @@ fn operators(text: &mut Text, status: &Status) {
     for pipeline in &status.pipelines {
         text.sample("laminardb_pipeline_state_bytes", &[("pipeline", &pipeline.name)], pipeline.state_bytes as f64);
     }
+    text.family("laminardb_pipeline_memory_limit_bytes", Kind::Gauge, "Bytes of state that it may hold.");
+    for pipeline in &status.pipelines {
+        let name = "laminardb_pipeline_memory_limit_bytes";
+        text.sample(name, &[("pipeline", &pipeline.name)], pipeline.memory_limit as f64);
+    }
+    text.family("laminardb_pipeline_memory_full", Kind::Gauge, "1 while what feeds it waits for its state.");
+    for pipeline in &status.pipelines {
+        let full = if pipeline.memory_full_since.is_some() { 1.0 } else { 0.0 };
+        text.sample("laminardb_pipeline_memory_full", &[("pipeline", &pipeline.name)], full);
+    }
 }
 
 fn sinks(text: &mut Text, status: &Status) {

@@ -13,6 +13,7 @@ mod demo;
 mod durable;
 mod exact;
 mod ingest;
+mod memory;
 mod pause;
 mod process;
 mod protocol;

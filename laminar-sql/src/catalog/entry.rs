@@ -33,6 +33,9 @@ pub struct CatalogEntry {
     pub coverage: Vec<Claim>,
     /// The session's TimeZone at CREATE.
     pub time_zone: String,
+    /// What ALTER has changed since, as one statement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub altered: Option<String>,
 }
 
 impl CatalogEntry {

@@ -4,7 +4,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use laminar_core::data::key::{KeyEncoder, KeyError};
 use laminar_core::data::{ChangeMode, StreamSchema};
 use laminar_core::expr::ScalarExpr;
-use laminar_core::graph::{NodeSpec, OperatorSpec};
+use laminar_core::graph::{MemorySpec, NodeSpec, OperatorSpec};
 use laminar_core::ids::{ObjectId, OperatorId};
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ pub(crate) struct Builder {
     pub notices: Vec<String>,
     pub depends_on: Vec<ObjectId>,
     pub functions: std::collections::BTreeMap<String, u16>,
+    pub memory: MemorySpec,
 }
 
 impl Builder {
@@ -71,6 +72,13 @@ impl Builder {
         for clause in clauses {
             self.claims.push(Claim { clause: *clause, by: by.clone() });
         }
+    }
+
+    /// Limits the state of all nodes together.
+    pub fn limit(&mut self, memory: MemorySpec) {
+        self.memory = memory;
+        let by = format!("the whole query: {}", crate::plan::memory_text(memory));
+        self.claims.push(Claim { clause: ClauseId::Memory, by });
     }
 
     /// Adds a projection, unless it would change nothing.

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, Projection, Subquer
 use laminar_core::data::{ChangeMode, StreamSchema};
 use laminar_core::expr::ScalarExpr;
 use laminar_core::graph::{
-    EmitMode, ObjectSpec, OperatorSpec, PipelineKind, WindowKind, WindowSpec, dead_letter_columns,
+    EmitMode, MemorySpec, ObjectSpec, OperatorSpec, PipelineKind, WindowKind, WindowSpec, dead_letter_columns,
 };
 use laminar_core::ids::ObjectId;
 
@@ -38,6 +38,8 @@ pub(crate) struct Request {
     pub lateness: i64,
     /// `retention` of a view, microseconds.
     pub retention: Option<i64>,
+    /// Its memory limit; none = nothing is said.
+    pub memory: Option<MemorySpec>,
     /// Names for the columns; empty = those of the query.
     pub names: Vec<String>,
 }
@@ -317,6 +319,9 @@ impl Compiler<'_> {
         };
         if names_given {
             self.builder.claim(last, &[ClauseId::ColumnNames]);
+        }
+        if let Some(memory) = self.request.memory {
+            self.builder.limit(memory);
         }
         Ok(self.builder.finish(self.request.object))
     }

@@ -1,11 +1,11 @@
 //! Tells statements apart by their first words, and reads the short ones: transactions, settings,
-//! CHECKPOINT, FLUSH, ADVANCE WATERMARK, PAUSE, RESUME.
+//! CHECKPOINT, FLUSH, ADVANCE WATERMARK, ALTER … SET, PAUSE, RESUME.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::cursor::Cursor;
 use super::split::Piece;
-use super::statement::{AdvanceWatermark, StatementKind};
+use super::statement::{AdvanceWatermark, AlterQuery, RelationKind, StatementKind};
 use super::{create, data, emit, options, show};
 use crate::error::{Kind, SqlError};
 
@@ -15,7 +15,6 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["DELETE"], "rows of a table can be replaced, not deleted yet"),
     (&["MERGE"], "INSERT … ON CONFLICT (key) DO UPDATE replaces a row of a table"),
     (&["TRUNCATE"], "DROP TABLE and CREATE TABLE again"),
-    (&["ALTER"], "CREATE OR REPLACE changes a query; DROP and CREATE change the rest"),
     (&["DECLARE"], "SUBSCRIBE inside COPY (…) TO STDOUT delivers rows as they come"),
     (&["FETCH"], "SUBSCRIBE inside COPY (…) TO STDOUT delivers rows as they come"),
     (&["CLOSE"], "there are no cursors"),
@@ -52,7 +51,8 @@ pub(super) fn statement(piece: Piece) -> Result<StatementKind, SqlError> {
         "SELECT" | "WITH" | "VALUES" | "TABLE" | "FROM" => return query(c),
         "CREATE" | "DROP" | "INSERT" | "COPY" | "SUBSCRIBE" | "TAIL" | "SHOW" | "LIST" | "DESCRIBE" | "DESC"
         | "EXPLAIN" | "BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT" | "SAVEPOINT" | "RELEASE" | "SET"
-        | "RESET" | "DISCARD" | "DEALLOCATE" | "CHECKPOINT" | "FLUSH" | "WAIT" | "ADVANCE" | "PAUSE" | "RESUME" => {}
+        | "RESET" | "DISCARD" | "DEALLOCATE" | "CHECKPOINT" | "FLUSH" | "WAIT" | "ADVANCE" | "ALTER" | "PAUSE"
+        | "RESUME" => {}
         _ => return Err(c.unexpected("a statement")),
     }
     c.next();
@@ -87,6 +87,7 @@ pub(super) fn statement(piece: Piece) -> Result<StatementKind, SqlError> {
         "CHECKPOINT" => c.finish().map(|()| StatementKind::Checkpoint),
         "FLUSH" | "WAIT" => c.finish().map(|()| StatementKind::Flush),
         "ADVANCE" => advance(c),
+        "ALTER" => alter(c, at),
         "PAUSE" => {
             let (object, at) = object(c)?;
             Ok(StatementKind::Pause { object, at })
@@ -116,6 +117,28 @@ fn object(cursor: &mut Cursor) -> Result<(String, super::Location), SqlError> {
     let name = cursor.object()?;
     cursor.finish()?;
     Ok((name, at))
+}
+
+/// ALTER of what can be changed while it runs.
+fn alter(cursor: &mut Cursor, at: super::Location) -> Result<StatementKind, SqlError> {
+    let kind = if cursor.accept(&["STREAM"]) {
+        RelationKind::Stream
+    } else if cursor.accept(&["MATERIALIZED", "VIEW"]) {
+        RelationKind::View
+    } else {
+        let hint =
+            "ALTER STREAM and ALTER MATERIALIZED VIEW … SET (memory_limit = …) exist; DROP and CREATE change the rest";
+        return Err(SqlError::unsupported("ALTER", hint).at(at));
+    };
+    let at = cursor.here();
+    let name = cursor.object()?;
+    if !cursor.accept(&["SET"]) {
+        let hint = "ALTER … SET (memory_limit = …, memory_policy = …) exists; CREATE OR REPLACE changes a query";
+        return Err(SqlError::unsupported("ALTER of a query but for SET", hint).at(cursor.here()));
+    }
+    let options = options::list(cursor)?;
+    cursor.finish()?;
+    Ok(StatementKind::AlterQuery(AlterQuery { kind, name, options, at }))
 }
 
 /// BEGIN's modes change nothing: reads see one epoch, writes become visible in one.

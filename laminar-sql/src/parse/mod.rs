@@ -18,9 +18,9 @@ mod statement;
 pub(crate) use cursor::fold;
 pub use split::Location;
 pub use statement::{
-    AdvanceWatermark, ColumnDef, ColumnOrigin, Conflict, CopyFormat, CopyIn, CreateQuery, CreateSink, CreateSource,
-    CreateTable, Drop, EmitClause, Existing, Explain, ExplainFormat, FormatClause, Given, Insert, QueryTail,
-    RelationKind, Show, SinkInput, Statement, StatementKind, Subscribe, SubscribeTarget, WatermarkClause,
+    AdvanceWatermark, AlterQuery, ColumnDef, ColumnOrigin, Conflict, CopyFormat, CopyIn, CreateQuery, CreateSink,
+    CreateSource, CreateTable, Drop, EmitClause, Existing, Explain, ExplainFormat, FormatClause, Given, Insert,
+    QueryTail, RelationKind, Show, SinkInput, Statement, StatementKind, Subscribe, SubscribeTarget, WatermarkClause,
 };
 
 use datafusion::sql::sqlparser::parser::ParserError;

@@ -109,6 +109,8 @@ pub enum StatementKind {
     Flush,
     /// ADVANCE WATERMARK FOR s TO ts.
     AdvanceWatermark(AdvanceWatermark),
+    /// ALTER STREAM … SET, ALTER MATERIALIZED VIEW … SET.
+    AlterQuery(AlterQuery),
     /// PAUSE.
     Pause {
         /// The pipeline or sink.
@@ -123,6 +125,19 @@ pub enum StatementKind {
         /// Its place.
         at: Location,
     },
+}
+
+/// ALTER STREAM s SET (…), ALTER MATERIALIZED VIEW v SET (…).
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlterQuery {
+    /// Which of the two.
+    pub kind: RelationKind,
+    /// Its name.
+    pub name: String,
+    /// What is to be changed.
+    pub options: Vec<Given>,
+    /// The place of the name.
+    pub at: Location,
 }
 
 /// What to do when the name exists.

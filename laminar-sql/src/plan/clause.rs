@@ -48,6 +48,8 @@ pub enum ClauseId {
     Retention,
     /// A column list after the name.
     ColumnNames,
+    /// `memory_limit` and `memory_policy` of a query.
+    Memory,
 }
 
 impl ClauseId {
@@ -72,6 +74,7 @@ impl ClauseId {
             Self::Lateness => "ALLOW LATENESS",
             Self::Retention => "retention",
             Self::ColumnNames => "column names",
+            Self::Memory => "memory_limit",
         }
     }
 }

@@ -37,11 +37,12 @@ impl Planner {
     }
 }
 
-/// Columns of SHOW PIPELINES: those of the catalog, then `state` and `state_bytes`.
+/// Columns of SHOW PIPELINES: those of the catalog, then `state`, `state_bytes` and `memory_limit`.
 pub fn pipelines_schema(known: &RecordBatch) -> SchemaRef {
     let mut fields = known.schema().fields().to_vec();
     fields.push(Arc::new(Field::new("state", DataType::Utf8, false)));
     fields.push(Arc::new(Field::new("state_bytes", DataType::Int64, false)));
+    fields.push(Arc::new(Field::new("memory_limit", DataType::Int64, true)));
     Arc::new(Schema::new(fields))
 }
 

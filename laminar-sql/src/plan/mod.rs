@@ -14,6 +14,7 @@ mod insert;
 mod interval;
 mod logical;
 mod lower;
+mod memory;
 mod planned;
 mod provider;
 mod query;
@@ -37,6 +38,7 @@ use laminar_core::connector::Registry;
 pub use clause::{Claim, ClauseId};
 pub use describe::{Described, checkpoints_schema, pipelines_schema, watermark_schema};
 pub(crate) use interval::show_micros;
+pub(crate) use memory::options_text as memory_text;
 pub use planned::{Param, Planned, SubscribePlan, Transaction};
 pub(crate) use provider::Relation;
 pub use settings::SessionSettings;
@@ -97,6 +99,7 @@ impl Context<'_> {
             StatementKind::CreateQuery(create) => self.create_query(create),
             StatementKind::CreateSink(create) => self.create_sink(create),
             StatementKind::Drop(drop) => self.drop_objects(drop),
+            StatementKind::AlterQuery(alter) => self.alter_query(alter),
             StatementKind::Insert(insert) => self.insert(insert),
             StatementKind::CopyIn(copy) => self.copy_in(copy),
             StatementKind::CopySubscribe { subscribe, format } => self.copy_subscribe(subscribe, format),

@@ -4,6 +4,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use laminar_core::data::EventTime;
 use laminar_core::expr::{Literal, ScalarExpr};
+use laminar_core::graph::MemorySpec;
 use laminar_core::ids::ObjectId;
 
 use crate::adhoc::AdhocQuery;
@@ -163,6 +164,15 @@ pub enum Planned {
         source: ObjectId,
         /// To this time.
         to: EventTime,
+    },
+    /// ALTER STREAM … SET, ALTER MATERIALIZED VIEW … SET.
+    AlterQuery {
+        /// The stream or view.
+        object: ObjectId,
+        /// Its memory limit from now on.
+        memory: MemorySpec,
+        /// The statement, with all that it leaves in force.
+        sql: String,
     },
     /// PAUSE.
     Pause {

@@ -1,19 +1,31 @@
 //! CREATE STREAM and CREATE MATERIALIZED VIEW; also the query inside CREATE SINK … AS.
 
 use datafusion::sql::sqlparser::ast::Query;
-use laminar_core::graph::{EmitMode, ObjectSpec, PipelineKind, PipelineSpec};
+use laminar_core::graph::{EmitMode, MemorySpec, ObjectSpec, PipelineKind, PipelineSpec};
 use laminar_core::ids::ObjectId;
 
 use super::admit::{Purpose, admit};
 use super::clause::ClauseId;
 use super::interval::{micros, text_micros};
 use super::provider::{Provider, config};
-use super::{Context, Planned, bind, logical, lower};
+use super::{Context, Planned, bind, logical, lower, memory};
 use crate::catalog::{CatalogEntry, kind_of};
 use crate::compile::{Builder, Request, compile};
 use crate::error::{Kind, SqlError};
 use crate::parse::{CreateQuery, EmitClause, Existing, Given, Location, QueryTail, RelationKind};
 use std::sync::Arc;
+
+/// What can stand in the WITH of a query.
+pub(super) const QUERY_OPTIONS: &[&str] = &["retention", "memory_limit", "memory_policy"];
+
+/// The WITH of a query.
+#[derive(Clone, Copy, Default)]
+pub(super) struct QueryOptions {
+    /// Microseconds.
+    retention: Option<i64>,
+    /// None = nothing is said.
+    memory: Option<MemorySpec>,
+}
 
 /// The id to use, and what goes away first.
 pub(super) struct Place {
@@ -81,41 +93,13 @@ impl Context<'_> {
         };
         let kind = if *kind == RelationKind::View { PipelineKind::View } else { PipelineKind::Stream };
         let Place { id, replaces, mut notices } = place;
-        let retention = self.query_options(kind, options)?;
-        let (entry, mut more) = self.pipeline_entry(id, name, kind, query, tail, columns, retention)?;
+        let options = query_options(kind, options)?;
+        let (entry, mut more) = self.pipeline_entry(id, name, kind, query, tail, columns, options)?;
         notices.append(&mut more);
         if entry.schema().time.is_empty() && replaces.contains(&id) {
             return Err(SqlError::internal("an object replaces itself"));
         }
         Ok(Planned::Create { objects: vec![entry], replaces, notices })
-    }
-
-    fn query_options(&self, kind: PipelineKind, options: &[Given]) -> Result<Option<i64>, SqlError> {
-        let mut retention = None;
-        for given in options {
-            match given.key.as_str() {
-                "retention" if kind == PipelineKind::View => {
-                    retention = Some(text_micros(&given.value).map_err(|e| e.at(given.at))?);
-                }
-                "retention" => {
-                    return Err(SqlError::new(Kind::InvalidOption, "a stream keeps nothing, so it has no retention")
-                        .at(given.at));
-                }
-                "start" => {
-                    return Err(SqlError::unsupported(
-                        "option start of a query",
-                        "a query sees rows from its creation on",
-                    )
-                    .at(given.at));
-                }
-                other => {
-                    return Err(SqlError::new(Kind::InvalidOption, format!("a query has no option \"{other}\""))
-                        .hint("its option is: retention")
-                        .at(given.at));
-                }
-            }
-        }
-        Ok(retention)
     }
 
     /// The entry of a continuous query, with notices.
@@ -128,7 +112,7 @@ impl Context<'_> {
         query: &Query,
         tail: &QueryTail,
         names: &[String],
-        retention: Option<i64>,
+        QueryOptions { retention, memory }: QueryOptions,
     ) -> Result<(CatalogEntry, Vec<String>), SqlError> {
         let lateness = match &tail.lateness {
             Some((e, at)) => micros(e).map_err(|e| e.at(*at))?,
@@ -137,10 +121,11 @@ impl Context<'_> {
         if lateness < 0 {
             return Err(SqlError::new(Kind::InvalidDefinition, "ALLOW LATENESS takes a positive interval"));
         }
-        let request = Request { object: id, kind, emit: EmitMode::Changes, lateness, retention, names: names.to_vec() };
+        let names = names.to_vec();
+        let request = Request { object: id, kind, emit: EmitMode::Changes, lateness, retention, memory, names };
         let built = self.continuous(query, tail, request)?;
-        let Builder { nodes, facts: _, claims, notices, depends_on, functions } = built;
-        let spec = PipelineSpec { id, name: name.to_owned(), kind, nodes };
+        let Builder { nodes, facts: _, claims, notices, depends_on, functions, memory } = built;
+        let spec = PipelineSpec { id, name: name.to_owned(), kind, nodes, memory };
         let entry = CatalogEntry {
             spec: ObjectSpec::Pipeline(spec),
             sql: self.sql.to_owned(),
@@ -149,6 +134,7 @@ impl Context<'_> {
             functions,
             coverage: claims,
             time_zone: self.settings.time_zone().to_owned(),
+            altered: None,
         };
         Ok((entry, notices))
     }
@@ -168,6 +154,9 @@ impl Context<'_> {
         }
         if request.retention.is_some() {
             clauses.meet(ClauseId::Retention, Location { line: 0, column: 0 });
+        }
+        if request.memory.is_some() {
+            clauses.meet(ClauseId::Memory, Location { line: 0, column: 0 });
         }
         if !request.names.is_empty() {
             clauses.meet(ClauseId::ColumnNames, Location { line: 0, column: 0 });
@@ -206,4 +195,28 @@ impl Context<'_> {
         built.claims.retain(|claim| clauses.has(claim.clause) || claim.clause == ClauseId::Aggregate);
         Ok(built)
     }
+}
+
+fn query_options(kind: PipelineKind, options: &[Given]) -> Result<QueryOptions, SqlError> {
+    memory::once(options)?;
+    let mut all = QueryOptions::default();
+    for given in options {
+        match given.key.as_str() {
+            "retention" if kind == PipelineKind::View => {
+                all.retention = Some(text_micros(&given.value).map_err(|e| e.at(given.at))?);
+            }
+            "retention" => {
+                return Err(
+                    SqlError::new(Kind::InvalidOption, "a stream keeps nothing, so it has no retention").at(given.at)
+                );
+            }
+            "start" => {
+                return Err(SqlError::unsupported("option start of a query", "a query sees rows from its creation on")
+                    .at(given.at));
+            }
+            _ if memory::take(all.memory.get_or_insert_default(), given)? => {}
+            _ => return Err(memory::no_option(given, QUERY_OPTIONS)),
+        }
+    }
+    Ok(all)
 }

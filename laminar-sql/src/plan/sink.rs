@@ -58,8 +58,15 @@ impl Context<'_> {
                 (entry.id(), id, entry.schema().clone(), by)
             }
             SinkInput::Query(query, tail) => {
-                let (mut entry, mut more) =
-                    self.pipeline_entry(id, &stream_name(name), PipelineKind::Stream, query, tail, &[], None)?;
+                let (mut entry, mut more) = self.pipeline_entry(
+                    id,
+                    &stream_name(name),
+                    PipelineKind::Stream,
+                    query,
+                    tail,
+                    &[],
+                    Default::default(),
+                )?;
                 notices.append(&mut more);
                 let sink_id = ObjectId(id.0 + 1);
                 entry.belongs_to = Some(sink_id);
@@ -80,6 +87,7 @@ impl Context<'_> {
             functions: Default::default(),
             coverage: Vec::new(),
             time_zone: self.settings.time_zone().to_owned(),
+            altered: None,
         });
         Ok(Planned::Create { objects, replaces, notices })
     }

@@ -172,6 +172,7 @@ impl Context<'_> {
             functions,
             coverage: Vec::new(),
             time_zone: self.settings.time_zone().to_owned(),
+            altered: None,
         };
         Ok(Planned::Create { objects: vec![entry], replaces, notices })
     }

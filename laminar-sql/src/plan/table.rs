@@ -81,6 +81,7 @@ impl Context<'_> {
             functions: Default::default(),
             coverage: Vec::new(),
             time_zone: self.settings.time_zone().to_owned(),
+            altered: None,
         };
         Ok(Planned::Create { objects: vec![entry], replaces, notices })
     }

@@ -168,6 +168,11 @@ impl KeyBuffer {
         &self.bytes[self.offsets[at]..self.offsets[at + 1]]
     }
 
+    /// Bytes of the keys and their places.
+    pub fn byte_size(&self) -> usize {
+        self.bytes.len() + size_of_val(self.offsets.as_slice())
+    }
+
     /// Forgets all keys, keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();

@@ -84,7 +84,7 @@ pub fn output_of(relation: &NewObject) -> StreamSchema {
 }
 
 /// relation → materialize
-fn copy_of(id: u64, relation: u64, of: &NewObject) -> NewObject {
+pub fn copy_of(id: u64, relation: u64, of: &NewObject) -> NewObject {
     let schema = output_of(of);
     let columns = (0..schema.columns.fields().len()).collect();
     pipeline(

@@ -19,8 +19,8 @@ use crate::data::{Batch, ChangeMode, StreamSchema};
 use crate::engine::{EpochChanges, NewObject, Offer, Subscriber};
 use crate::expr::{BinaryOp, CompileError, EvalError, Evaluate, ExprCompiler, Literal, ScalarExpr};
 use crate::graph::{
-    ColumnSource, Delivery, Envelope, NodeSpec, ObjectSpec, OperatorSpec, PipelineKind, PipelineSpec, SinkSpec,
-    SourceColumn, SourceSpec, TableSpec, WatermarkSpec,
+    ColumnSource, Delivery, Envelope, MemorySpec, NodeSpec, ObjectSpec, OperatorSpec, PipelineKind, PipelineSpec,
+    SinkSpec, SourceColumn, SourceSpec, TableSpec, WatermarkSpec,
 };
 use crate::ids::{CheckpointNumber, Epoch, ObjectId, OperatorId, ShardId};
 
@@ -85,7 +85,13 @@ pub fn node(id: u64, operator: OperatorSpec, inputs: &[usize], output: StreamSch
 }
 
 pub fn pipeline(id: u64, kind: PipelineKind, nodes: Vec<NodeSpec>) -> NewObject {
-    object(ObjectSpec::Pipeline(PipelineSpec { id: ObjectId(id), name: format!("p{id}"), kind, nodes }))
+    object(ObjectSpec::Pipeline(PipelineSpec {
+        id: ObjectId(id),
+        name: format!("p{id}"),
+        kind,
+        nodes,
+        memory: MemorySpec::default(),
+    }))
 }
 
 pub fn read_source(id: u64) -> OperatorSpec {

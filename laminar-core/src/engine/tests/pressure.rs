@@ -106,7 +106,7 @@ fn rows_of_clients_wait_for_a_full_sink_and_are_refused_when_it_takes_too_long()
         driver.advance(50_000).unwrap();
         assert!(acknowledged.len() < 10_000, "it never becomes full");
     };
-    assert!(matches!(&refused, EngineError::Choked { object, seconds: 10 } if object == "s1"), "{refused}");
+    assert!(matches!(&refused, EngineError::Choked { object, seconds: 10, .. } if object == "s1"), "{refused}");
     driver.wait(|handle, reply| handle.insert(insert(4, &[(1, 1, 1)]), reply)).unwrap();
     assert_eq!(rows_of(&mut driver, 5), [vec![1, 1, 1]], "what does not feed the sink goes on");
     driver.wait(|handle, reply| handle.checkpoint(reply)).unwrap();

@@ -14,7 +14,7 @@ fn node(id: u64, operator: OperatorSpec, inputs: &[usize]) -> NodeSpec {
 }
 
 fn pipeline(nodes: Vec<NodeSpec>) -> PipelineSpec {
-    PipelineSpec { id: ObjectId(9), name: "p".into(), kind: PipelineKind::Stream, nodes }
+    PipelineSpec { id: ObjectId(9), name: "p".into(), kind: PipelineKind::Stream, nodes, memory: Default::default() }
 }
 
 fn source() -> OperatorSpec {

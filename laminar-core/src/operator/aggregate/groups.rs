@@ -36,6 +36,11 @@ impl Pane {
     pub(super) fn is_touched(&self) -> bool {
         !self.touched.slots.is_empty()
     }
+
+    /// Bytes held for the epoch's changes, about: 32 for each group beside its key and its row.
+    pub(super) fn bytes(&self) -> usize {
+        self.touched.keys.byte_size() + self.touched.old_bytes + 32 * self.touched.slots.len()
+    }
 }
 
 #[derive(Default)]
@@ -48,6 +53,7 @@ struct Touched {
     before: Vec<Option<u32>>,
     old: Vec<Vec<ArrayRef>>,
     old_rows: u32,
+    old_bytes: usize,
 }
 
 /// Columns of groups: keys and results.
@@ -232,7 +238,9 @@ fn touch(
     }
     if old.len() > 0 {
         touched.old_rows += old.len() as u32;
-        touched.old.push(old.finish(plan, arena));
+        let rows = old.finish(plan, arena);
+        touched.old_bytes += rows.iter().map(|column| column.get_array_memory_size()).sum::<usize>();
+        touched.old.push(rows);
     }
 }
 

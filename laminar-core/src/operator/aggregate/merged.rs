@@ -42,6 +42,11 @@ impl Merged {
         }
     }
 
+    /// Bytes held, about: 16 for each group's hash and place in the index.
+    pub(super) fn bytes(&self) -> usize {
+        self.keys.byte_size() + self.states.byte_size() + 16 * self.hashes.len()
+    }
+
     /// Merges a table in, or takes it back; returns in how many groups a decimal sum left its range.
     pub(super) fn apply(&mut self, plan: &Plan, table: TableId, direction: Direction, arena: &Arena) -> u64 {
         let mut out_of_range = 0;

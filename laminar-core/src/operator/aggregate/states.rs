@@ -33,6 +33,10 @@ impl States {
         self.len
     }
 
+    pub(super) fn byte_size(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(super) fn get(&self, at: usize) -> &[u8] {
         &self.bytes[at * self.width..(at + 1) * self.width]
     }

@@ -58,6 +58,10 @@ impl Operator for Total {
         Ok(())
     }
 
+    fn heap_bytes(&self) -> u64 {
+        self.pane.as_ref().map_or(0, Pane::bytes) as u64
+    }
+
     fn restore(&mut self, ctx: &mut dyn Context) -> Result<(), OperatorError> {
         let mut pane = self.groups.open(0, ctx.arena())?;
         if self.empty_row == EmptyRow::Here {

@@ -53,6 +53,8 @@ pub(super) struct Windowed {
     sliding: Option<Merged>,
     closed_to: EventTime,
     clock: Option<(TableId, Slot)>,
+    /// What panes hold beside the arena since the last barrier, in bytes.
+    touched_bytes: usize,
 }
 
 /// Rows of a batch by pane.
@@ -83,7 +85,16 @@ impl Windowed {
     pub(super) fn new(parts: WindowedParts) -> Self {
         let is_sliced = parts.follow == Follow::Nothing && parts.grid.size != parts.grid.slide;
         let (pane_is, cell) = if is_sliced { (PaneIs::Slice, parts.grid.cell()) } else { (PaneIs::Window, parts.grid) };
-        Self { parts, pane_is, cell, panes: BTreeMap::new(), sliding: None, closed_to: EventTime::MIN, clock: None }
+        Self {
+            parts,
+            pane_is,
+            cell,
+            panes: BTreeMap::new(),
+            sliding: None,
+            closed_to: EventTime::MIN,
+            clock: None,
+            touched_bytes: 0,
+        }
     }
 
     fn closes_at(&self, window: i64) -> EventTime {
@@ -167,7 +178,9 @@ impl Windowed {
                 place.insert(self.parts.groups.open(start, ctx.arena())?)
             }
         };
+        let before = pane.bytes();
         let out_of_range = self.parts.groups.fold(pane, batch, ctx.arena())?;
+        self.touched_bytes += pane.bytes() - before;
         if out_of_range > 0 {
             ctx.count(Counter::OutOfRange, out_of_range);
         }
@@ -323,6 +336,7 @@ impl Operator for Windowed {
             let emitted = panes.iter_mut().try_for_each(|(start, pane)| self.emit_changes(*start, pane, ctx));
             self.panes = panes;
             emitted?;
+            self.touched_bytes = 0;
         }
         if let Some((table, slot)) = self.clock {
             let now = self.closed_to.0.to_le_bytes();
@@ -331,6 +345,10 @@ impl Operator for Windowed {
             }
         }
         Ok(())
+    }
+
+    fn heap_bytes(&self) -> u64 {
+        (self.touched_bytes + self.sliding.as_ref().map_or(0, Merged::bytes)) as u64
     }
 
     fn restore(&mut self, ctx: &mut dyn Context) -> Result<(), OperatorError> {

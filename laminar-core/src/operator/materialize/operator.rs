@@ -184,6 +184,10 @@ impl Operator for Materialize {
         self.store.restore(ctx.arena())
     }
 
+    fn heap_bytes(&self) -> u64 {
+        self.undo.bytes()
+    }
+
     fn as_readable(&mut self) -> Option<&mut dyn Readable> {
         Some(self)
     }

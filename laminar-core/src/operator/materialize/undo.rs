@@ -23,6 +23,12 @@ impl Before {
     pub(super) fn place(&self) -> PlaceOf<'_> {
         PlaceOf { part: self.part, hash: self.hash, key: &self.key }
     }
+
+    fn bytes(&self) -> usize {
+        let row = if let Some(Content::Row(row)) = &self.content { row.len() } else { 0 };
+        // An entry of the index beside it.
+        size_of::<Self>() + self.key.len() + row + 8
+    }
 }
 
 /// The places one epoch touched, in the order in which it did.
@@ -30,6 +36,8 @@ impl Before {
 pub(super) struct Touched {
     pub(super) entries: Vec<Before>,
     index: HashTable<u32>,
+    /// Of keys and rows, in bytes.
+    bytes: usize,
 }
 
 impl Touched {
@@ -56,6 +64,7 @@ impl Undo {
     pub(super) fn note(&mut self, place: PlaceOf<'_>, held: impl FnOnce() -> Option<Content>) {
         if self.open.find(place).is_none() {
             let entry = Before { part: place.part, hash: place.hash, key: place.key.into(), content: held() };
+            self.open.bytes += entry.bytes();
             let at = self.open.entries.len() as u32;
             self.open.entries.push(entry);
             let entries = &self.open.entries;
@@ -66,6 +75,12 @@ impl Undo {
     /// The places of the open epoch.
     pub(super) fn open(&self) -> &[Before] {
         &self.open.entries
+    }
+
+    /// Bytes held, about.
+    pub(super) fn bytes(&self) -> u64 {
+        let sealed: usize = self.sealed.iter().map(|(_, touched)| touched.bytes).sum();
+        (sealed + self.open.bytes) as u64
     }
 
     /// The open epoch ends under this number.

@@ -1,0 +1,38 @@
+//! Bytes of state per query on this reactor, as the control thread is told.
+//!
+//! Invariants: counted when a fragment has worked, from what its arenas and operators know anyway, never by
+//! the row; what was last told differs from what is held by less than one part in [`TELL_SHARE`], or by less
+//! than [`TELL_BYTES`].
+
+use super::core::Engine;
+use super::fragment::Fragment;
+use super::message::Event;
+
+/// One part in so many of what was told is news.
+const TELL_SHARE: u64 = 64;
+
+/// Less is never news: a page of an arena.
+const TELL_BYTES: u64 = 4096;
+
+/// Bytes of one query.
+#[derive(Default)]
+pub(super) struct Held {
+    now: u64,
+    told: u64,
+}
+
+impl Engine {
+    /// Counts what a fragment holds now, and tells it where it is news.
+    pub(super) fn count_bytes(&mut self, fragment: &mut Fragment) {
+        let bytes = fragment.state_bytes();
+        let before = std::mem::replace(&mut fragment.counted, bytes);
+        let held = self.held.entry(fragment.pipeline).or_default();
+        held.now = held.now + bytes - before;
+        if held.now.abs_diff(held.told) < (held.told / TELL_SHARE).max(TELL_BYTES) {
+            return;
+        }
+        held.told = held.now;
+        let (pipeline, bytes) = (fragment.pipeline, held.now);
+        self.tell(Event::Holds { pipeline, reactor: self.me, bytes });
+    }
+}
