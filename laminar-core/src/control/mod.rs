@@ -8,6 +8,7 @@ mod boot;
 mod catalog;
 mod core;
 mod deploy;
+mod guarded;
 mod pause;
 mod planner;
 mod pressure;
