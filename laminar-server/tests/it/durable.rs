@@ -168,7 +168,7 @@ async fn checkpoints_of_a_stopped_server_are_listed_and_verified_and_a_rotten_on
     let found = states.map(|path| (std::fs::read(&path).unwrap(), path)).find_map(|(content, path)| {
         let generation =
             |at: &usize| content[at + 8..at + 16].iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
-        let roots = (0..content.len()).step_by(64).filter(|at| content[*at..].starts_with(b"ROOT"));
+        let roots = (0..content.len()).step_by(4096).filter(|at| content[*at..].starts_with(b"ROOT"));
         let at = roots.max_by_key(generation)?;
         Some((path, content, at))
     });
