@@ -4,19 +4,25 @@ CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/laminardb
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: help install demo demo-kafka test test-kafka lint tidy soak release
+.PHONY: help install install-kafka install-tests demo demo-kafka test test-kafka lint tidy soak release
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-install: ## installs what a fresh machine is missing
+install: ## installs what a fresh machine is missing to build and run
 	@scripts/install.sh
+
+install-kafka: ## the same, and what a real Kafka needs
+	@scripts/install.sh --kafka
+
+install-tests: ## the same, and all that the tests need
+	@scripts/install.sh --tests
 
 demo: install ## live one-minute bars in the terminal, with an embedded broker
 	cargo build --package laminar-server --bins
 	@$(CARGO_TARGET_DIR)/debug/laminardb-demo --config laminardb.toml $(DEMO)
 
-demo-kafka: install ## the same on a real Apache Kafka
+demo-kafka: install-kafka ## the same on a real Apache Kafka
 	cargo build --package laminar-server --bins
 	@export LAMINAR_KAFKA_DIR=$$(mktemp -d); trap 'scripts/kafka.sh stop' EXIT; address=$$(scripts/kafka.sh start) && \
 	  $(CARGO_TARGET_DIR)/debug/laminardb-demo --config laminardb.toml --kafka "$$address" $(DEMO)
@@ -33,7 +39,7 @@ LINTED = RUSTC_WORKSPACE_WRAPPER="$$(rustup which clippy-driver)" \
 lint: ## clippy, warnings are errors
 	$(LINTED) cargo build --workspace --all-targets
 
-test: install tidy ## installs what is missing and passes every test
+test: install-tests tidy ## installs what is missing and passes every test
 	$(LINTED) cargo test --workspace --lib --bins --tests --examples
 	@$(MAKE) --no-print-directory test-kafka
 

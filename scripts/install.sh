@@ -1,6 +1,16 @@
 #!/usr/bin/env bash
-# Installs what a fresh Debian machine is missing to build, run and test LaminarDB. Idempotent.
+# Installs what a fresh Debian machine is missing to build and run LaminarDB; `--kafka` also what a real Kafka needs
+# (scripts/kafka.sh), `--tests` all that the tests need. Idempotent.
 set -euo pipefail
+
+wanted=${1:-build}
+case $wanted in
+build | --kafka | --tests) ;;
+*)
+  echo "install: unknown option $wanted; use --kafka, --tests or nothing" >&2
+  exit 2
+  ;;
+esac
 
 packages=()
 need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
@@ -9,13 +19,15 @@ need g++ g++
 need make make
 need perl perl
 need pkg-config pkg-config
-need psql postgresql-client
-# A real server for the tests of the PostgreSQL sink, which start one of their own; its programs are not on the PATH.
-ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
-need python3 python3
-# For the real Kafka of the end-to-end tests (scripts/kafka.sh).
-need java default-jre-headless
-need mvn maven
+if [ "$wanted" != build ]; then
+  need java default-jre-headless
+  need mvn maven
+fi
+if [ "$wanted" = --tests ]; then
+  need psql postgresql-client
+  # A real server for the tests of the PostgreSQL sink, which start one of their own; its programs are not on the PATH.
+  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
+fi
 [ -e /usr/include/zlib.h ] || packages+=(zlib1g-dev)
 
 if [ ${#packages[@]} -gt 0 ]; then

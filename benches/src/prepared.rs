@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::DataType;
-use laminar_core::connector::options::{OptionSpec, Options};
+use laminar_core::connector::options::Options;
 use laminar_core::connector::{
     Applier, Budget, ConnectorError, Frame, Ingest, Polled, Position, Readiness, SinkFactory, SinkIdentity, Source,
     SourceFactory, SplitKey, SplitReader, StartFrom, Wake,
@@ -55,24 +54,12 @@ impl SourceFactory for Prepared {
         "prepared"
     }
 
-    fn options(&self) -> &'static [OptionSpec] {
-        &[]
-    }
-
     fn typed(&self) -> bool {
         true
     }
 
     fn bounded(&self, _: &Options) -> Result<bool, ConnectorError> {
         Ok(true)
-    }
-
-    fn metadata(&self) -> &'static [(&'static str, DataType)] {
-        &[]
-    }
-
-    fn check(&self, _: &SourceSpec) -> Result<(), ConnectorError> {
-        Ok(())
     }
 
     fn create(&self, _: &SourceSpec) -> Result<Box<dyn Source>, ConnectorError> {
@@ -184,14 +171,6 @@ impl SinkFactory for Probe {
         "probe"
     }
 
-    fn options(&self) -> &'static [OptionSpec] {
-        &[]
-    }
-
-    fn check(&self, _: &SinkSpec) -> Result<(), ConnectorError> {
-        Ok(())
-    }
-
     fn create(&self, _: &SinkSpec, _: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError> {
         Ok(Box::new(ProbeApplier { state: self.0.clone(), passed: Vec::new() }))
     }
@@ -203,11 +182,11 @@ struct ProbeApplier {
 }
 
 impl Applier for ProbeApplier {
-    fn start(&mut self) -> Result<Option<CheckpointNumber>, ConnectorError> {
+    fn start(&mut self, _: CheckpointNumber) -> Result<Option<CheckpointNumber>, ConnectorError> {
         Ok(None)
     }
 
-    fn send(&mut self, frame: &Frame) -> Result<Readiness, ConnectorError> {
+    fn send(&mut self, frame: &Arc<Frame>) -> Result<Readiness, ConnectorError> {
         if let (Some(arrivals), Some(time)) = (self.state.arrivals.get(), frame.records[0].timestamp_ms) {
             arrivals.lock().unwrap_or_else(PoisonError::into_inner).push((time, now_us()));
         }

@@ -5,19 +5,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::{CastOptions, cast_with_options, concat_batches};
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
-use arrow::error::ArrowError;
-use arrow::ipc::reader::StreamReader;
-use arrow::util::display::FormatOptions;
 use laminar_core::connector::options::Options;
 use laminar_core::connector::{Decoder, RawRecord};
 
-use crate::copy::{CopyIn, csv_table, malformed};
+use crate::arrow_body::ArrowBody;
+use crate::copy::{CopyFormat, CopyIn, csv_table, malformed};
 use crate::database::Database;
 use crate::error::DbError;
-use crate::response::Response;
+use crate::execute::copy;
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +28,7 @@ pub enum BodyFormat {
     ArrowStream,
 }
 
-const UNTAKEN: &str = "no row of this request was taken";
+pub(crate) const UNTAKEN: &str = "no row of this request was taken";
 
 /// The columns with NULL allowed: NOT NULL is checked with the rows of the whole target.
 fn relaxed(columns: &SchemaRef) -> SchemaRef {
@@ -46,17 +44,19 @@ impl Database {
     pub async fn ingest(&self, target: &str, format: BodyFormat, body: &[u8]) -> Result<u64, DbError> {
         match format {
             BodyFormat::JsonLines => {
-                let copy = self.begin_copy(target, None).await?;
-                let rows = self.decode(&copy.columns(), body)?;
+                let copy = self.begin_copy(target, None)?;
+                let (decoder, body) = (self.json_decoder(&copy.columns())?, body.to_vec());
+                let rows = reading(move || decode(decoder, &body)).await?;
                 copy.finish_with(rows).await
             }
             BodyFormat::Csv => {
-                let (names, records) = csv_table(body)?;
+                let body = body.to_vec();
+                let (names, records) = reading(move || csv_table(&body)).await?;
                 if names.iter().all(String::is_empty) {
                     return Err(malformed(1, "the names of the columns are missing")
                         .with_hint("the first line names the columns, with commas between them"));
                 }
-                let copy = self.begin_copy(target, Some(&names)).await?;
+                let copy = self.begin_copy(target, Some(&names))?;
                 copy.finish_records(records).await
             }
             BodyFormat::ArrowStream => self.ingest_arrow(target, body).await,
@@ -64,55 +64,18 @@ impl Database {
     }
 
     async fn ingest_arrow(&self, target: &str, body: &[u8]) -> Result<u64, DbError> {
-        let broken = |error: &ArrowError| {
-            DbError::new("LDB-4076", "22P03", format!("the body is no whole Arrow IPC stream: {error}"))
-                .with_hint(UNTAKEN)
-        };
-        let reader = StreamReader::try_new(body, None).map_err(|error| broken(&error))?;
-        let schema = reader.schema();
-        let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| broken(&error))?;
-        let rows = concat_batches(&schema, &batches).map_err(|error| broken(&error))?;
-        let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-        let copy = self.begin_copy(target, Some(&names)).await?;
+        let bytes = Buffer::from(body);
+        let body = reading(move || ArrowBody::open(bytes)).await?;
+        let copy = self.begin_copy(target, Some(&body.names()))?;
         let wanted = relaxed(&copy.columns());
-        let strict = CastOptions { safe: false, format_options: FormatOptions::default() };
-        let cast = |(column, field): (&ArrayRef, &FieldRef)| {
-            cast_with_options(column, field.data_type(), &strict).map_err(|error| {
-                let message = format!("column \"{}\" does not fit {}: {error}", field.name(), field.data_type());
-                DbError::new("LDB-4077", "22000", message).with_hint(UNTAKEN)
-            })
-        };
-        let columns = rows.columns().iter().zip(wanted.fields()).map(cast).collect::<Result<Vec<_>, _>>()?;
-        let rows = RecordBatch::try_new(wanted, columns).map_err(|error| broken(&error))?;
+        let rows = reading(move || body.rows(&wanted)).await?;
         copy.finish_with(rows).await
     }
 
-    async fn begin_copy(&self, target: &str, columns: Option<&[String]>) -> Result<CopyIn, DbError> {
-        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-        let columns = columns.map_or_else(String::new, |columns| {
-            format!(" ({})", columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", "))
-        });
-        let sql = format!("COPY {}{columns} FROM STDIN WITH (FORMAT csv)", quoted(target));
-        let mut session = self.session("http");
-        for statement in session.parse(&sql)? {
-            if let Response::CopyIn(copy) = session.execute(&statement, &[]).await? {
-                return Ok(*copy);
-            }
-        }
-        Err(DbError::new("LDB-4071", "XX000", "COPY gives no place for its data"))
-    }
-
-    fn decode(&self, columns: &SchemaRef, body: &[u8]) -> Result<RecordBatch, DbError> {
-        let mut decoder = self.json_decoder(columns)?;
-        for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            let record = RawRecord { payload: line, key: None, offset: index as u64, timestamp_ms: None };
-            decoder.push(&record).map_err(|refused| malformed(index + 1, &refused.reason).with_hint(UNTAKEN))?;
-        }
-        decoder.finish().map_err(|error| DbError::new("LDB-4072", "XX000", format!("internal: {}", error.message)))
+    fn begin_copy(&self, target: &str, columns: Option<&[String]>) -> Result<CopyIn, DbError> {
+        let inner = &self.inner;
+        let (target, columns) = inner.planner.copy_target(&inner.catalog(), target, columns.unwrap_or_default())?;
+        copy::begin(inner, target, &columns, CopyFormat::csv())
     }
 
     fn json_decoder(&self, columns: &SchemaRef) -> Result<Box<dyn Decoder>, DbError> {
@@ -124,4 +87,24 @@ impl Database {
             .create(&names, relaxed(columns), &Options::new())
             .map_err(|error| DbError::new("LDB-4074", "0A000", error.message).with_hint("send text/csv"))
     }
+}
+
+/// Reads a body on a blocking thread; a panic is told to the client, since its bytes have caused it.
+async fn reading<T: Send + 'static>(work: impl FnOnce() -> Result<T, DbError> + Send + 'static) -> Result<T, DbError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        DbError::new("LDB-4075", "22P03", format!("the body cannot be read: {error}")).with_hint(UNTAKEN)
+    })?
+}
+
+/// The rows of JSON lines.
+fn decode(mut decoder: Box<dyn Decoder>, body: &[u8]) -> Result<RecordBatch, DbError> {
+    for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let record = RawRecord { payload: line, key: None, offset: index as u64, timestamp_ms: None };
+        decoder.push(&record).map_err(|refused| malformed(index + 1, &refused.reason).with_hint(UNTAKEN))?;
+    }
+    decoder.finish().map_err(|error| DbError::new("LDB-4072", "XX000", format!("internal: {}", error.message)))
 }

@@ -3,6 +3,7 @@
 //!
 //! Invariant: knows no protocol; connectors are registered from outside.
 
+mod arrow_body;
 mod ask;
 mod cancel;
 pub mod copy;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use laminar_core::connector::Registry;
 use laminar_core::graph::{
     EmitMode, MemorySpec, NodeSpec, ObjectSpec, OperatorSpec, PipelineSpec, WindowKind, WindowSpec,
 };
@@ -9,14 +10,21 @@ use laminar_core::graph::{
 use crate::catalog::{Catalog, CatalogEntry};
 use crate::error::SqlError;
 use crate::parse::ExplainFormat;
+use crate::spec_without_secrets;
 
-/// The plan of an object.
+/// The plan of an object, without the values of secret options.
 ///
 /// # Errors
 /// A defect: the plan does not serialise.
-pub fn object(entry: &CatalogEntry, catalog: &Catalog, format: ExplainFormat) -> Result<String, SqlError> {
+pub fn object(
+    entry: &CatalogEntry,
+    catalog: &Catalog,
+    registry: &Registry,
+    format: ExplainFormat,
+) -> Result<String, SqlError> {
     if format == ExplainFormat::Json {
-        return serde_json::to_string_pretty(&entry.spec).map_err(|e| SqlError::internal(e.to_string()));
+        let shown = spec_without_secrets(&entry.spec, registry);
+        return serde_json::to_string_pretty(&shown).map_err(|e| SqlError::internal(e.to_string()));
     }
     let ObjectSpec::Pipeline(pipeline) = &entry.spec else {
         return Ok(format!("{} {}\n", crate::catalog::kind_of(&entry.spec).words(), entry.name()));

@@ -12,7 +12,9 @@ pub mod expression;
 pub mod function;
 pub mod parse;
 pub mod plan;
+mod quote;
 mod secrets;
 
 pub use error::{Kind, SqlError};
-pub use secrets::without_secrets;
+pub use quote::{quoted, quoted_if_needed};
+pub use secrets::{spec_without_secrets, without_secrets};

@@ -1,83 +1,109 @@
-//! A statement's text as it may be shown: without the values of secret options.
+//! Statements and objects as they may be shown: without the values of secret options.
 //!
-//! Invariant: what stands behind `=` after the name of a secret option of any connector or format is
-//! never part of the result, however name and value are quoted.
+//! Invariant: the value that the parser would give to a secret option of any connector or format is
+//! never part of the result, however name and value are written.
 
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use laminar_core::connector::Registry;
 use laminar_core::connector::options::OptionSpec;
+use laminar_core::graph::ObjectSpec;
+
+use crate::parse::LineMap;
 
 /// What is shown instead.
-const HIDDEN: &str = "'***'";
+const HIDDEN: &str = "***";
 
 /// The text with every secret's value replaced.
 pub fn without_secrets(sql: &str, registry: &Registry) -> String {
+    hidden(sql, &secrets(registry))
+}
+
+/// The object with every secret's value replaced.
+pub fn spec_without_secrets(spec: &ObjectSpec, registry: &Registry) -> ObjectSpec {
+    let mut shown = spec.clone();
+    let options = match &mut shown {
+        ObjectSpec::Source(source) => &mut source.options,
+        ObjectSpec::Sink(sink) => &mut sink.options,
+        ObjectSpec::Table(_) | ObjectSpec::Pipeline(_) => return shown,
+    };
+    let secrets = secrets(registry);
+    for (_, value) in options.iter_mut().filter(|(name, _)| is_secret(name, &secrets)) {
+        HIDDEN.clone_into(value);
+    }
+    shown
+}
+
+fn secrets(registry: &Registry) -> Vec<&'static OptionSpec> {
     let connectors = registry.sources.values().map(|factory| factory.options());
     let connectors = connectors.chain(registry.sinks.values().map(|factory| factory.options()));
     let formats = registry.decoders.values().map(|factory| factory.options());
     let formats = formats.chain(registry.encoders.values().map(|factory| factory.options()));
-    hidden(sql, &connectors.chain(formats).flatten().filter(|option| option.secret).collect::<Vec<_>>())
+    connectors.chain(formats).flatten().filter(|option| option.secret).collect()
 }
 
-fn hidden(sql: &str, secrets: &[&OptionSpec]) -> String {
-    let is_secret = |word: &str| {
-        let name = word.trim_matches(['\'', '"']);
-        let names = |option: &OptionSpec| -> bool {
-            option.name.eq_ignore_ascii_case(name)
-                || option.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
-        };
-        secrets.iter().any(|option| names(option))
+fn is_secret(name: &str, secrets: &[&OptionSpec]) -> bool {
+    let names = |declared: &str| match declared.strip_suffix('*') {
+        Some(prefix) => name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)),
+        None => declared.eq_ignore_ascii_case(name),
     };
-    let (mut out, mut rest) = (String::with_capacity(sql.len()), sql);
-    // The word before, and whether a secret's value comes next.
-    let (mut before, mut armed) = ("", false);
-    while !rest.is_empty() {
-        let (piece, behind) = rest.split_at(piece(rest));
-        rest = behind;
-        let blank = piece.trim().is_empty();
-        if piece == "=" {
-            (before, armed) = ("", is_secret(before));
-        } else if armed && !blank {
-            // A letter before the quote belongs to the value: E'…'.
-            let prefix = rest.starts_with('\'') && !piece.starts_with(['\'', '"', '$']);
-            if !prefix {
-                out.push_str(HIDDEN);
-                armed = false;
+    secrets.iter().any(|option| names(option.name) || option.aliases.iter().any(|alias| names(alias)))
+}
+
+/// Follows the parser: a name of parts with dots between, `=` or `=>`, a value of one literal or word, with
+/// INTERVAL or a sign before it.
+fn hidden(sql: &str, secrets: &[&OptionSpec]) -> String {
+    let mut tokens = Vec::new();
+    let torn = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location_into_buf(&mut tokens).is_err();
+    let map = LineMap::new(sql);
+    let (mut out, mut copied) = (String::with_capacity(sql.len()), 0);
+    let mut hide = |from: usize, to: usize| {
+        out.push_str(&sql[copied..from]);
+        out.extend(["'", HIDDEN, "'"]);
+        copied = to;
+    };
+    // The name as far as it was read, whether a dot ends it, and where a secret's value began.
+    let (mut name, mut dotted, mut armed, mut began) = (String::new(), false, false, None);
+    for token in tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF)) {
+        let (start, end) = (token.span.start.into(), token.span.end.into());
+        if armed {
+            let from = *began.get_or_insert_with(|| map.byte(start));
+            let more = matches!(&token.token, Token::Plus | Token::Minus)
+                || matches!(&token.token, Token::Word(word) if word.keyword == Keyword::INTERVAL);
+            if !more {
+                hide(from, map.byte(end));
+                (armed, began) = (false, None);
             }
             continue;
-        } else if !blank {
-            before = piece;
         }
-        out.push_str(piece);
+        match &token.token {
+            Token::SingleQuotedString(part) => push_part(&mut name, &mut dotted, part),
+            Token::Word(word) => push_part(&mut name, &mut dotted, &word.value),
+            Token::Period => dotted = true,
+            Token::Eq | Token::RArrow => {
+                armed = is_secret(&name, secrets);
+                name.clear();
+            }
+            _ => name.clear(),
+        }
     }
+    if torn || armed {
+        // What cannot be read to its end may hold anything.
+        let last = tokens.last().map_or(0, |token| map.byte(token.span.end.into()));
+        hide(began.unwrap_or(last), sql.len());
+    }
+    out.push_str(&sql[copied..]);
     out
 }
 
-/// Length of the first piece: blanks, something quoted, a word, or one other character.
-fn piece(text: &str) -> usize {
-    let end_of = |part: fn(char) -> bool| text.find(|c: char| !part(c)).unwrap_or(text.len());
-    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
-    match text.chars().next() {
-        None => 0,
-        Some(quote @ ('\'' | '"')) => {
-            let mut end = 1;
-            loop {
-                let Some(at) = text[end..].find(quote) else { return text.len() };
-                end += at + 1;
-                if !text[end..].starts_with(quote) {
-                    return end;
-                }
-                end += 1;
-            }
-        }
-        Some('$') => {
-            let tag = text[1..].find('$').map(|at| &text[..at + 2]);
-            let end = tag.and_then(|tag| text[tag.len()..].find(tag).map(|at| at + 2 * tag.len()));
-            end.unwrap_or_else(|| text[1..].find(|c: char| !is_word(c)).map_or(text.len(), |at| at + 1))
-        }
-        Some(c) if c.is_whitespace() => end_of(char::is_whitespace),
-        Some(c) if is_word(c) => end_of(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-')),
-        Some(c) => c.len_utf8(),
+fn push_part(name: &mut String, dotted: &mut bool, part: &str) {
+    if std::mem::take(dotted) && !name.is_empty() {
+        name.push('.');
+    } else {
+        name.clear();
     }
+    name.push_str(part);
 }
 
 #[cfg(test)]
@@ -96,6 +122,8 @@ mod tests {
         doc: "Proves who we are.",
     };
 
+    const MORE: OptionSpec = OptionSpec { name: "more.secret.*", aliases: &[], ..PASSWORD };
+
     #[test]
     fn values_of_secret_options_are_hidden_however_they_are_written() {
         for (given, shown) in [
@@ -105,9 +133,22 @@ mod tests {
             ("(sasl.password = E'sec\"ret')", "(sasl.password = '***')"),
             ("(password = $$sec'ret, x$$, y = $t$a$t$)", "(password = '***', y = $t$a$t$)"),
             ("(password = secret)", "(password = '***')"),
+            ("(password => 'secret', x = 1)", "(password => '***', x = 1)"),
+            ("(password /* it's */ = 'secret', x = 1)", "(password /* it's */ = '***', x = 1)"),
+            ("(password = /* here: */ 'secret')", "(password = /* here: */ '***')"),
+            ("(x = 1, -- don't\n password = -- it's\n 'secret')", "(x = 1, -- don't\n password = -- it's\n '***')"),
+            (
+                "(sasl . password = 'secret', \"sasl\".'password'='secret')",
+                "(sasl . password = '***', \"sasl\".'password'='***')",
+            ),
+            ("(password = INTERVAL '1' day, password = - 5)", "(password = '***' day, password = '***')"),
+            ("(größe = 'é', password = 'sécret',\nβ = 1)", "(größe = 'é', password = '***',\nβ = 1)"),
+            ("(more.secret.x = 1, more.public = 2)", "(more.secret.x = '***', more.public = 2)"),
             ("(password = 'secret", "(password = '***'"),
+            ("(password =", "(password ='***'"),
+            ("(x = 'half of something", "(x = '***'"),
         ] {
-            assert_eq!(hidden(given, &[&PASSWORD]), shown);
+            assert_eq!(hidden(given, &[&PASSWORD, &MORE]), shown);
         }
     }
 
@@ -116,9 +157,10 @@ mod tests {
         for text in [
             "SELECT 'password = ''x''' AS a, \"password\" FROM t WHERE k = 'é' AND password <> 'x' -- don't",
             "SELECT $1, $$a$$, 1.5e-3 <= x FROM \"a\"\"b\"",
+            "SELECT t.password = u.password FROM t JOIN u ON t.k = u.k",
             "",
         ] {
-            assert_eq!(hidden(text, &[&PASSWORD]), text);
+            assert_eq!(hidden(text, &[&PASSWORD, &MORE]), text);
         }
     }
 }

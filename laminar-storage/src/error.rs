@@ -59,7 +59,9 @@ pub enum StorageError {
         detail: String,
     },
     /// A record is larger than the log takes.
-    #[error("LDB-1005: a record of {bytes} bytes exceeds the limit of {limit} bytes; what one INSERT, COPY, transaction or request brings is one record: send the rows in several")]
+    #[error(
+        "LDB-1005: a record of {bytes} bytes exceeds the limit of {limit} bytes; what one INSERT, COPY, transaction or request brings is one record: send the rows in several"
+    )]
     RecordTooLarge {
         /// Size that was asked for.
         bytes: usize,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use laminar_connector_kit::{ConnectorError, OptionSpec};
+use laminar_connector_kit::ConnectorError;
 use laminar_core::connector::{Applier, Frame, Readiness, SinkFactory, SinkIdentity};
 use laminar_core::graph::{Delivery, SinkSpec};
 use laminar_core::ids::{CheckpointNumber, ShardId};
@@ -40,10 +40,6 @@ impl SinkFactory for BlackholeFactory {
         "blackhole"
     }
 
-    fn options(&self) -> &'static [OptionSpec] {
-        &[]
-    }
-
     fn encoded(&self) -> bool {
         false
     }
@@ -74,11 +70,11 @@ struct Blackhole {
 }
 
 impl Applier for Blackhole {
-    fn start(&mut self) -> Result<Option<CheckpointNumber>, ConnectorError> {
+    fn start(&mut self, _: CheckpointNumber) -> Result<Option<CheckpointNumber>, ConnectorError> {
         Ok(None)
     }
 
-    fn send(&mut self, frame: &Frame) -> Result<Readiness, ConnectorError> {
+    fn send(&mut self, frame: &Arc<Frame>) -> Result<Readiness, ConnectorError> {
         self.count.0.fetch_add(frame.records.len() as u64, Ordering::Relaxed);
         self.passed.push((frame.shard, frame.sequence));
         Ok(Readiness::Accepted)

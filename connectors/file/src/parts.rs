@@ -35,11 +35,17 @@ impl Parts {
         Self { directory, writer: identity.to_string(), ending: format.to_string(), life: None }
     }
 
-    /// Fences older lives, removes what they left behind, and finds the newest checkpoint.
-    fn begin(&mut self) -> io::Result<Option<CheckpointNumber>> {
+    /// Finds the newest checkpoint; unless that is beyond `known`, first fences older lives and removes what they
+    /// left behind.
+    fn begin(&mut self, known: CheckpointNumber) -> io::Result<Option<CheckpointNumber>> {
         if !self.directory.exists() {
             fs::create_dir(&self.directory)?;
-            sync_directory(self.directory.parent().unwrap_or(Path::new("/")))?;
+        }
+        // In every life: the one that made the directory may have ended before its name was safe.
+        sync_directory(self.directory.parent().unwrap_or(Path::new("/")))?;
+        let newest = self.newest()?;
+        if newest > Some(known) {
+            return Ok(newest);
         }
         // Process and time: no two lives share a name, so that a fenced one stays fenced.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -142,11 +148,11 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 }
 
 impl Applier for Parts {
-    fn start(&mut self) -> Result<Option<CheckpointNumber>, ConnectorError> {
-        self.begin().map_err(|error| self.failed("opened for writing", &error))
+    fn start(&mut self, known: CheckpointNumber) -> Result<Option<CheckpointNumber>, ConnectorError> {
+        self.begin(known).map_err(|error| self.failed("opened for writing", &error))
     }
 
-    fn send(&mut self, _: &Frame) -> Result<Readiness, ConnectorError> {
+    fn send(&mut self, _: &Arc<Frame>) -> Result<Readiness, ConnectorError> {
         let message = "rows of this sink go with their checkpoint only";
         Err(ConnectorError { code: "LDB-6412", fault: Fault::Internal, message: message.into() })
     }

@@ -183,12 +183,12 @@ fn whole_lines(file: &mut File) -> std::io::Result<u64> {
 }
 
 impl Applier for FileSink {
-    fn start(&mut self) -> Result<Option<CheckpointNumber>, ConnectorError> {
+    fn start(&mut self, _: CheckpointNumber) -> Result<Option<CheckpointNumber>, ConnectorError> {
         self.open()?;
         Ok(None)
     }
 
-    fn send(&mut self, frame: &Frame) -> Result<Readiness, ConnectorError> {
+    fn send(&mut self, frame: &Arc<Frame>) -> Result<Readiness, ConnectorError> {
         if self.unsynced >= UNSYNCED_BYTES {
             return Ok(Readiness::Busy);
         }

@@ -1,7 +1,7 @@
 //! The progress topic: which checkpoint each exactly-once sink has brought to this cluster.
 //!
-//! Invariant: what [`Progress::read`] returns is the newest committed marker; it reads only after
-//! everything before the end of the topic is committed or aborted, and says so when that takes long.
+//! Invariant: what [`Progress::read`] returns with [`Horizon::All`] is the newest committed marker; it reads only
+//! after everything before the end of the topic is committed or aborted, and says so when that takes long.
 
 use std::future::Future;
 use std::pin::pin;
@@ -28,6 +28,15 @@ use crate::options::SinkOptions;
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How far the topic is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Horizon {
+    /// What is decided now: open transactions, also one of our own last life, may hide younger markers.
+    Decided,
+    /// Everything, as soon as it is decided; to be asked for when older lives are fenced.
+    All,
+}
 
 /// A marker's value.
 #[derive(Deserialize)]
@@ -111,11 +120,11 @@ impl Progress {
         Ok(())
     }
 
-    /// The newest committed marker of `name`. To be called when older lives of it are fenced.
+    /// The newest committed marker of `name`, as far as `horizon`.
     ///
     /// # Errors
     /// The brokers are away; another sink's transaction stays open; a marker that is none of ours.
-    pub fn read(&self, name: &str) -> Result<Option<CheckpointNumber>, Trouble> {
+    pub fn read(&self, name: &str, horizon: Horizon) -> Result<Option<CheckpointNumber>, Trouble> {
         let deadline = Instant::now() + READ_TIMEOUT;
         let (all, committed) = (self.consumer("read_uncommitted")?, self.consumer("read_committed")?);
         let end = |consumer: &BaseConsumer, partition: i32| {
@@ -128,7 +137,7 @@ impl Progress {
         for partition in &self.partitions {
             let wanted = end(&all, *partition)?;
             // To the end of all records, not only to the first open transaction.
-            while end(&committed, *partition)? < wanted {
+            while horizon == Horizon::All && end(&committed, *partition)? < wanted {
                 if Instant::now() >= deadline {
                     return Err(Trouble::Undecided { topic: self.topic.clone() });
                 }

@@ -163,7 +163,7 @@ impl KafkaApplier {
 }
 
 impl Applier for KafkaApplier {
-    fn start(&mut self) -> Result<Option<CheckpointNumber>, ConnectorError> {
+    fn start(&mut self, _: CheckpointNumber) -> Result<Option<CheckpointNumber>, ConnectorError> {
         // Dropping a producer purges what it holds: nothing old arrives behind what is sent again.
         self.running = None;
         let state = Arc::new(Mutex::new(OnTheWay::default()));
@@ -177,7 +177,7 @@ impl Applier for KafkaApplier {
         Ok(None)
     }
 
-    fn send(&mut self, frame: &Frame) -> Result<Readiness, ConnectorError> {
+    fn send(&mut self, frame: &Arc<Frame>) -> Result<Readiness, ConnectorError> {
         self.check()?;
         let (stamp, topic, servers) = (self.options.stamp, self.options.topic.clone(), self.options.servers.clone());
         let readiness = self

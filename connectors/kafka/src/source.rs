@@ -70,10 +70,6 @@ impl SourceFactory for KafkaSourceFactory {
         &options::SOURCE
     }
 
-    fn bounded(&self, _: &Options) -> Result<bool, ConnectorError> {
-        Ok(false)
-    }
-
     fn metadata(&self) -> &'static [(&'static str, DataType)] {
         &METADATA
     }

@@ -3,7 +3,7 @@
 //! The marker is a record of the compacted progress topic: key = who writes, value = the checkpoint.
 //! Invariants (K1–K4): a transaction is opened only to send what is staged, and never outlives its own
 //! call; after any failure the producer is destroyed, and a new one, which fences it, reads the marker
-//! before it sends; the marker is read only when everything before it in the progress topic is decided,
+//! before it sends; that marker is read only when everything before it in the progress topic is decided,
 //! so that an open transaction of another sink cannot hide it.
 
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use crate::acks::Ticket;
 use crate::error::Trouble;
 use crate::options::{SinkOptions, Stamp};
-use crate::progress::Progress;
+use crate::progress::{Horizon, Progress};
 use crate::sink::{OnTheWay, Reports, await_topic, lock};
 
 /// How long fencing an older life may take: its open transaction is ended first.
@@ -46,8 +46,8 @@ impl KafkaTransactions {
         Self { options, name: identity.to_string(), running: None }
     }
 
-    /// Fences older lives and reads the marker.
-    fn begin(&mut self) -> Result<Option<CheckpointNumber>, Trouble> {
+    /// Reads the marker; unless that is beyond `known`, fences older lives and reads it again.
+    fn begin(&mut self, known: CheckpointNumber) -> Result<Option<CheckpointNumber>, Trouble> {
         self.running = None;
         let state = Arc::new(Mutex::new(OnTheWay::default()));
         let producer: BaseProducer<Reports> = self
@@ -57,8 +57,12 @@ impl KafkaTransactions {
             .map_err(|error| Trouble::Option(format!("kafka options are refused: {error}")))?;
         await_topic(&producer, &self.options)?;
         let progress = Progress::open(&self.options, &self.name)?;
+        let before = progress.read(&self.name, Horizon::Decided)?;
+        if before > Some(known) {
+            return Ok(before);
+        }
         producer.init_transactions(FENCE_TIMEOUT).map_err(|error| self.trouble(&producer, &error, false))?;
-        let marker = progress.read(&self.name)?;
+        let marker = progress.read(&self.name, Horizon::All)?;
         self.running = Some(Running { producer, state });
         Ok(marker)
     }
@@ -168,11 +172,11 @@ impl Running {
 }
 
 impl Applier for KafkaTransactions {
-    fn start(&mut self) -> Result<Option<CheckpointNumber>, ConnectorError> {
-        Ok(self.begin()?)
+    fn start(&mut self, known: CheckpointNumber) -> Result<Option<CheckpointNumber>, ConnectorError> {
+        Ok(self.begin(known)?)
     }
 
-    fn send(&mut self, _: &Frame) -> Result<Readiness, ConnectorError> {
+    fn send(&mut self, _: &Arc<Frame>) -> Result<Readiness, ConnectorError> {
         Err(Trouble::Client("rows of this sink go in transactions only".into()).into())
     }
 

@@ -13,7 +13,7 @@ use laminar_core::ids::{CheckpointNumber, ShardId};
 
 use crate::error::Trouble;
 use crate::options::PostgresSinkOptions;
-use crate::progress::Progress;
+use crate::progress::{Progress, Taken};
 use crate::rows::{Changes, parts};
 use crate::session::Session;
 use crate::target::{Statements, Target};
@@ -37,7 +37,7 @@ pub struct PostgresApplier {
     delivery: Delivery,
     running: Option<Running>,
     /// At least once: frames without a transaction yet, and their bytes.
-    waiting: Vec<Frame>,
+    waiting: Vec<Arc<Frame>>,
     bytes: usize,
 }
 
@@ -48,17 +48,17 @@ impl PostgresApplier {
         Self { options, target, name, delivery, running: None, waiting: Vec::new(), bytes: 0 }
     }
 
-    fn begin(&mut self) -> Result<Option<CheckpointNumber>, Trouble> {
+    fn begin(&mut self, known: CheckpointNumber) -> Result<Option<CheckpointNumber>, Trouble> {
         self.running = None;
         (self.waiting, self.bytes) = (Vec::new(), 0);
         let session = Session::open(&self.options, &self.name)?;
-        let statements = self.target.prepare(&session)?;
+        let statements = self.target.prepare(&session, self.delivery)?;
         let (progress, marker) = match self.delivery {
             Delivery::AtLeastOnce => (None, None),
-            Delivery::ExactlyOnce => {
-                let (progress, marker) = Progress::take_over(&session, &self.name, self.options.progress())?;
-                (Some(progress), marker)
-            }
+            Delivery::ExactlyOnce => match Progress::take_over(&session, &self.name, self.options.progress(), known)? {
+                Taken::Over(progress, marker) => (Some(progress), marker),
+                Taken::Not(ahead) => return Ok(Some(ahead)),
+            },
         };
         self.running = Some(Running { session, statements, progress });
         Ok(marker)
@@ -104,11 +104,11 @@ impl Running {
 }
 
 impl Applier for PostgresApplier {
-    fn start(&mut self) -> Result<Option<CheckpointNumber>, ConnectorError> {
-        Ok(self.begin()?)
+    fn start(&mut self, known: CheckpointNumber) -> Result<Option<CheckpointNumber>, ConnectorError> {
+        Ok(self.begin(known)?)
     }
 
-    fn send(&mut self, frame: &Frame) -> Result<Readiness, ConnectorError> {
+    fn send(&mut self, frame: &Arc<Frame>) -> Result<Readiness, ConnectorError> {
         if self.delivery == Delivery::ExactlyOnce {
             return Err(Trouble::Client("rows of this sink go with their checkpoint only".into()).into());
         }

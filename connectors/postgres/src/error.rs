@@ -58,8 +58,8 @@ pub enum Trouble {
         /// What it must hold.
         columns: String,
     },
-    /// The table cannot take these rows.
-    #[error("table {table} of postgres does not fit the rows: {why}; it is looked at again")]
+    /// The table cannot take these rows or markers.
+    #[error("table {table} of postgres does not fit: {why}; it is looked at again")]
     Unfit {
         /// The table.
         table: String,
@@ -154,6 +154,11 @@ impl Trouble {
             ("08", _) | (_, "57P01" | "57P02" | "57P03") => Self::Unreachable { server, reason },
             ("40" | "53" | "55" | "57" | "58" | "XX", _) | (_, "25006" | "25P03") => {
                 Self::BrokenOff { server, table, reason }
+            }
+            (_, "23505") => {
+                let advice =
+                    "a value that passes from one row to another needs its constraint DEFERRABLE INITIALLY DEFERRED";
+                Self::Refused { table, reason: format!("{reason}; {advice}") }
             }
             _ => Self::Refused { table, reason },
         }

@@ -7,6 +7,7 @@
 mod applier;
 mod error;
 mod identifier;
+mod lasting;
 mod options;
 mod progress;
 mod rows;

@@ -46,7 +46,7 @@ pub struct PostgresSinkOptions {
     /// How long connecting may take.
     #[option(name = "connect.timeout", default = "10 s")]
     pub connect_timeout: Duration,
-    /// How long one statement may take, and how long the server keeps the transaction of a process that is gone.
+    /// How long one statement may take, and then how long the server keeps the transaction of a process that is gone.
     #[option(name = "statement.timeout", default = "60 s")]
     pub statement_timeout: Duration,
 }

@@ -4,13 +4,34 @@
 //! begins with its own progress row, which it must find as it left it and holds until it ends.
 
 use laminar_core::ids::{CheckpointNumber, Epoch};
-use tokio_postgres::Statement;
+use tokio_postgres::types::FromSql;
+use tokio_postgres::{Row, Statement};
 
 use crate::error::Trouble;
+use crate::lasting;
 use crate::session::Session;
 
 /// How often the table is looked for while others make it at the same time.
 const ATTEMPTS: u32 = 5;
+
+/// The columns of the table, and the types that each may have; the first is the one that we make.
+const COLUMNS: [(&str, &[&str]); 5] = [
+    ("sink", &["text", "character varying"]),
+    ("life", &["bigint"]),
+    ("checkpoint", &["bigint"]),
+    ("number", &["text", "character varying"]),
+    ("changed", &["timestamp with time zone", "timestamp without time zone"]),
+];
+const FOUND: &str = "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute \
+     WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped";
+
+/// What a takeover has come to.
+pub enum Taken {
+    /// The name is ours; the newest checkpoint that is committed.
+    Over(Progress, Option<CheckpointNumber>),
+    /// The target holds this checkpoint, which is beyond what we know; nothing was taken.
+    Not(CheckpointNumber),
+}
 
 /// A life of a sink.
 pub struct Progress {
@@ -21,18 +42,22 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Takes over the name from all older lives and returns the newest checkpoint that is committed.
-    /// Waits for a commit of an older life that is under way.
+    /// Takes over the name from all older lives, unless the target holds a checkpoint beyond `known`. Waits for a
+    /// commit of an older life that is under way.
     ///
     /// # Errors
-    /// The server is away or refuses us.
-    pub fn take_over(session: &Session, name: &str, table: &str) -> Result<(Self, Option<CheckpointNumber>), Trouble> {
+    /// The table cannot hold markers, or the server is away or refuses us.
+    pub fn take_over(session: &Session, name: &str, table: &str, known: CheckpointNumber) -> Result<Taken, Trouble> {
         make_table(session, table)?;
+        lasting::check(session, table)?;
+        check_columns(session, table)?;
         let take = format!(
             "INSERT INTO {table} AS p (sink, life) VALUES ($1, 1) \
-             ON CONFLICT (sink) DO UPDATE SET life = p.life + 1, changed = now() RETURNING life, checkpoint"
+             ON CONFLICT (sink) DO UPDATE SET life = p.life + 1, changed = now() \
+             WHERE p.checkpoint IS NULL OR p.checkpoint <= $2 RETURNING checkpoint, life"
         );
-        let taken = session.run(async |client| client.query_one(&take, &[&name]).await);
+        let limit = i64::try_from(known.0).unwrap_or(i64::MAX);
+        let taken = session.run(async |client| client.query_opt(&take, &[&name, &limit]).await);
         let row = taken.map_err(|trouble| match trouble {
             Trouble::Denied { server, reason, .. } => {
                 let advice = format!("grant SELECT, INSERT and UPDATE on {table} to the user of the sink");
@@ -40,17 +65,18 @@ impl Progress {
             }
             other => other,
         })?;
-        let (life, checkpoint): (i64, Option<i64>) = (row.get(0), row.get(1));
+        let Some(row) = row else {
+            let look = format!("SELECT checkpoint FROM {table} WHERE sink = $1");
+            let found = session.run(async |client| client.query_opt(&look, &[&name]).await)?;
+            let ahead = found.map(|row| marker(&row, name, table)).transpose()?.flatten();
+            let gone = || Trouble::ProgressGone { name: name.to_string(), progress: table.to_string() };
+            return ahead.map(Taken::Not).ok_or_else(gone);
+        };
+        let (checkpoint, life) = (marker(&row, name, table)?, read(&row, 1, table)?);
         let mark =
             format!("UPDATE {table} SET checkpoint = $3, number = $4, changed = now() WHERE sink = $1 AND life = $2");
         let mark = session.run(async |client| client.prepare(&mark).await)?;
-        let checkpoint =
-            checkpoint.map(|checkpoint| u64::try_from(checkpoint).map(CheckpointNumber)).transpose().map_err(|_| {
-                Trouble::Option(format!(
-                    "{table}: the marker of {name} is negative; give the sink a progress.table of its own"
-                ))
-            })?;
-        Ok((Self { name: name.to_string(), table: table.to_string(), life, mark }, checkpoint))
+        Ok(Taken::Over(Self { name: name.to_string(), table: table.to_string(), life, mark }, checkpoint))
     }
 
     /// First statement of a transaction: the marker, and the proof that this life may still write.
@@ -70,18 +96,53 @@ impl Progress {
         let found = session.run(async |client| client.query_opt(&look, &[&self.name]).await)?;
         let name = self.name.clone();
         Err(match found {
-            Some(row) => Trouble::Fenced { name, found: row.get(0), own: self.life },
+            Some(row) => Trouble::Fenced { name, found: read(&row, 0, &self.table)?, own: self.life },
             None => Trouble::ProgressGone { name, progress: self.table.clone() },
         })
     }
 }
 
-/// Makes the table where it is missing; another sink may do so at the same moment.
-fn make_table(session: &Session, table: &str) -> Result<(), Trouble> {
-    let create = format!(
+/// The marker in the first column of a row.
+fn marker(row: &Row, name: &str, table: &str) -> Result<Option<CheckpointNumber>, Trouble> {
+    let checkpoint: Option<i64> = read(row, 0, table)?;
+    checkpoint.map(|checkpoint| u64::try_from(checkpoint).map(CheckpointNumber)).transpose().map_err(|_| {
+        Trouble::Option(format!("{table}: the marker of {name} is negative; give the sink a progress.table of its own"))
+    })
+}
+
+fn read<'row, T: FromSql<'row>>(row: &'row Row, index: usize, table: &str) -> Result<T, Trouble> {
+    row.try_get(index).map_err(|error| unfit(table, &error.to_string()))
+}
+
+fn unfit(table: &str, why: &str) -> Trouble {
+    let why = format!("{why}; make it as {}, or name another one as progress.table", create(table));
+    Trouble::Unfit { table: table.to_string(), why }
+}
+
+fn create(table: &str) -> String {
+    format!(
         "CREATE TABLE {table} (sink text PRIMARY KEY, life bigint NOT NULL, checkpoint bigint, number text, \
          changed timestamptz NOT NULL DEFAULT now())"
-    );
+    )
+}
+
+/// A table that somebody else made holds what ours does.
+fn check_columns(session: &Session, table: &str) -> Result<(), Trouble> {
+    let found = session.run(async |client| client.query(FOUND, &[&table]).await)?;
+    for (name, types) in COLUMNS {
+        let column = found.iter().find(|column| column.get::<_, &str>(0) == name);
+        match column.map(|column| column.get::<_, String>(1)) {
+            Some(found) if types.contains(&found.as_str()) => {}
+            Some(found) => return Err(unfit(table, &format!("its column {name} is {found}, not {}", types[0]))),
+            None => return Err(unfit(table, &format!("it has no column {name}, and so holds no markers"))),
+        }
+    }
+    Ok(())
+}
+
+/// Makes the table where it is missing; another sink may do so at the same moment.
+fn make_table(session: &Session, table: &str) -> Result<(), Trouble> {
+    let create = create(table);
     let mut refused = None;
     for _ in 0..ATTEMPTS {
         let there =

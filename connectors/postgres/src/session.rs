@@ -1,7 +1,8 @@
 //! One connection with a small runtime of its own, used from the applier's thread.
 //!
 //! Invariants: every wait for the server has an end; a commit that was answered is on the server's
-//! disk, whatever its default says; no transaction of ours outlives `statement.timeout` on the server.
+//! disk, whatever its default says; on the server no statement of ours takes longer than `statement.timeout`,
+//! and no transaction of ours waits longer than that for its next one.
 
 use std::future::Future;
 use std::time::Duration;
@@ -59,7 +60,7 @@ impl Session {
         let limit = options.statement_timeout.as_millis();
         let settings = format!(
             "SET statement_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit}; SET TimeZone = 'UTC'; \
-             SET DateStyle = 'ISO, YMD'; SELECT set_config('synchronous_commit', 'on', false) \
+             SET default_transaction_read_only = off; SET DateStyle = 'ISO, YMD'; SELECT set_config('synchronous_commit', 'on', false) \
              WHERE current_setting('synchronous_commit') = 'off'"
         );
         session.run(async |client| client.batch_execute(&settings).await)?;

@@ -4,10 +4,12 @@
 //! index over exactly its columns, none of which may be NULL, so that one key is one row.
 
 use arrow::datatypes::{DataType, SchemaRef};
+use laminar_core::graph::Delivery;
 use tokio_postgres::Statement;
 
 use crate::error::Trouble;
 use crate::identifier::{list, quoted};
+use crate::lasting;
 use crate::session::Session;
 
 const TABLE: &str = "SELECT oid, relkind::text FROM pg_class WHERE oid = to_regclass($1)";
@@ -19,6 +21,11 @@ const UNIQUE: &str = "SELECT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = $
      SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") \
      FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place) \
      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number WHERE k.place <= i.indnkeyatts))";
+const UNIQUE_OVER: &str = "SELECT i.indexrelid::regclass::text FROM pg_index i WHERE i.indrelid = $1 AND i.indisunique \
+     AND i.indisvalid AND NOT EXISTS ( \
+     SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place) \
+     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number \
+     WHERE k.place <= i.indnkeyatts AND a.attname::text <> ALL ($2::text[])) LIMIT 1";
 
 /// The rows and their key, and the name of the table.
 #[derive(Clone, Debug)]
@@ -44,7 +51,7 @@ impl Target {
     ///
     /// # Errors
     /// It is missing, or cannot take the rows, or the server fails.
-    pub fn prepare(&self, session: &Session) -> Result<Statements, Trouble> {
+    pub fn prepare(&self, session: &Session, delivery: Delivery) -> Result<Statements, Trouble> {
         let table = &self.table;
         let Some(found) = session.run(async |client| client.query_opt(TABLE, &[table]).await)? else {
             return Err(Trouble::NoTable {
@@ -57,9 +64,14 @@ impl Target {
         if !matches!(kind.as_str(), "r" | "p" | "v" | "f") {
             return Err(self.unfit("it is no table".to_string()));
         }
+        if delivery == Delivery::ExactlyOnce {
+            lasting::check(session, table)?;
+        }
         self.check_columns(session, oid)?;
         if !self.key.is_empty() {
             self.check_key(session, oid)?;
+        } else if delivery == Delivery::AtLeastOnce {
+            self.check_repetition(session, oid)?;
         }
         let write = self.write();
         let remove = self.remove();
@@ -121,6 +133,19 @@ impl Target {
         Err(self.unfit(format!(
             "it has no primary key and no unique index over exactly the key ({key}), by which rows are replaced; ALTER TABLE \
              … ADD PRIMARY KEY ({key}), or state key = '' if rows are only to be added"
+        )))
+    }
+
+    /// Rows that are only added must be able to come again.
+    fn check_repetition(&self, session: &Session, oid: u32) -> Result<(), Trouble> {
+        let names: Vec<&str> = self.columns.fields().iter().map(|field| field.name().as_str()).collect();
+        let Some(found) = session.run(async |client| client.query_opt(UNIQUE_OVER, &[&oid, &names]).await)? else {
+            return Ok(());
+        };
+        let index: String = found.get(0);
+        Err(self.unfit(format!(
+            "its unique index {index} is over columns of the rows, and a row that is sent again after a failure would be \
+             refused for ever; state key = 'column, …' so that it is replaced, or delivery = 'exactly_once'"
         )))
     }
 

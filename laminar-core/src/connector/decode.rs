@@ -37,7 +37,9 @@ pub trait DecoderFactory: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// The options it takes.
-    fn options(&self) -> &'static [super::options::OptionSpec];
+    fn options(&self) -> &'static [super::options::OptionSpec] {
+        &[]
+    }
 
     /// A decoder to the field columns of a source; `fields` are the record's names for them, in order.
     ///

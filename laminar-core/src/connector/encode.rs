@@ -39,7 +39,9 @@ pub trait EncoderFactory: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// The options it takes.
-    fn options(&self) -> &'static [OptionSpec];
+    fn options(&self) -> &'static [OptionSpec] {
+        &[]
+    }
 
     /// An encoder for a stream.
     ///

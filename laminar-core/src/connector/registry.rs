@@ -16,7 +16,9 @@ pub trait SourceFactory: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// The options it takes.
-    fn options(&self) -> &'static [OptionSpec];
+    fn options(&self) -> &'static [OptionSpec] {
+        &[]
+    }
 
     /// Whether it brings typed rows and so takes no format.
     fn typed(&self) -> bool {
@@ -27,16 +29,24 @@ pub trait SourceFactory: Send + Sync {
     ///
     /// # Errors
     /// A wrong option.
-    fn bounded(&self, options: &Options) -> Result<bool, ConnectorError>;
+    fn bounded(&self, options: &Options) -> Result<bool, ConnectorError> {
+        let _ = options;
+        Ok(false)
+    }
 
     /// Metadata columns it can fill, with their Arrow types.
-    fn metadata(&self) -> &'static [(&'static str, arrow::datatypes::DataType)];
+    fn metadata(&self) -> &'static [(&'static str, arrow::datatypes::DataType)] {
+        &[]
+    }
 
     /// Checks the options and the schema without touching the other system; called at CREATE.
     ///
     /// # Errors
     /// A wrong option or a column the connector cannot fill.
-    fn check(&self, spec: &SourceSpec) -> Result<(), ConnectorError>;
+    fn check(&self, spec: &SourceSpec) -> Result<(), ConnectorError> {
+        let _ = spec;
+        Ok(())
+    }
 
     /// Makes the source. May block; called on an unpinned thread.
     ///
@@ -51,7 +61,9 @@ pub trait SinkFactory: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// The options it takes.
-    fn options(&self) -> &'static [OptionSpec];
+    fn options(&self) -> &'static [OptionSpec] {
+        &[]
+    }
 
     /// Whether it writes encoded records and so needs a format.
     fn encoded(&self) -> bool {
@@ -67,7 +79,10 @@ pub trait SinkFactory: Send + Sync {
     ///
     /// # Errors
     /// A wrong option, delivery or envelope.
-    fn check(&self, spec: &SinkSpec) -> Result<(), ConnectorError>;
+    fn check(&self, spec: &SinkSpec) -> Result<(), ConnectorError> {
+        let _ = spec;
+        Ok(())
+    }
 
     /// Makes the applier; `identity` names its writer at the target. May block; called on an unpinned thread.
     ///

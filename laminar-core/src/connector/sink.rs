@@ -58,17 +58,19 @@ pub enum Readiness {
 
 /// Brings frames to one target. Has a thread of its own; calls may block up to their time limit.
 pub trait Applier: Send {
-    /// Connects; with exactly-once delivery fences older lives and returns the newest checkpoint the target has.
+    /// Connects; with exactly-once delivery returns the newest checkpoint the target has, and fences older lives
+    /// unless that is beyond `known`, the newest checkpoint of the data directory: a directory that is behind
+    /// its target takes nothing from the life that goes on.
     ///
     /// # Errors
     /// The target is away or refuses us.
-    fn start(&mut self) -> Result<Option<CheckpointNumber>, ConnectorError>;
+    fn start(&mut self, known: CheckpointNumber) -> Result<Option<CheckpointNumber>, ConnectorError>;
 
     /// Begins to send a frame (at least once); does not wait for the target.
     ///
     /// # Errors
     /// The target refused an earlier frame for good, or is gone.
-    fn send(&mut self, frame: &Frame) -> Result<Readiness, ConnectorError>;
+    fn send(&mut self, frame: &Arc<Frame>) -> Result<Readiness, ConnectorError>;
 
     /// Waits at most `wait` for progress; appends for each shard with news the sequence up to which
     /// (inclusive) all frames are safe at the target.

@@ -6,10 +6,11 @@
 //! the marker; after a failure, of whatever kind, the target's marker decides what is sent again; a
 //! target whose marker is ahead of the data directory is never written.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::guarded::guarded;
 use super::sealed::Sealed;
 use super::source_task::Stop;
 use crate::connector::{Applier, ConnectorError, Fault, Frame, Readiness, SinkFactory, SinkIdentity};
@@ -101,7 +102,8 @@ impl ApplierTask {
     /// Makes an applier; one that delivers exactly once says what its target has.
     fn start(&mut self) -> Result<(), ConnectorError> {
         let mut applier = self.parts.factory.create(&self.parts.spec, self.parts.identity)?;
-        let marker = applier.start()?;
+        let known = self.sealed.as_ref().map_or(self.parts.restored, Sealed::newest);
+        let marker = applier.start(known)?;
         reach(CrashPoint::MarkerRead);
         if let (Some(sealed), Some(marker)) = (&mut self.sealed, marker) {
             if marker > sealed.newest() {
@@ -127,8 +129,13 @@ impl ApplierTask {
     }
 
     fn acknowledge(&mut self) {
+        let mut newest: BTreeMap<ShardId, u64> = BTreeMap::new();
         for (shard, sequence) in self.acknowledged.drain(..) {
-            self.sent.retain(|frame| frame.shard != shard || frame.sequence > sequence);
+            let known = newest.entry(shard).or_default();
+            *known = sequence.max(*known);
+        }
+        self.sent.retain(|frame| newest.get(&frame.shard).is_none_or(|sequence| frame.sequence > *sequence));
+        for (shard, sequence) in newest {
             let reactor = self.parts.shards.reactor_of(shard);
             let sink = self.parts.spec.id;
             self.parts.reactors[usize::from(reactor.0)].post(Command::Acknowledged { sink, shard, sequence });
@@ -138,17 +145,13 @@ impl ApplierTask {
     fn send(&mut self) -> Result<Next, ConnectorError> {
         let Some(applier) = &mut self.applier else { return Ok(Next::Wait(None)) };
         let mut busy = false;
-        while let Some(frame) = self.fresh.pop_front() {
-            let sent = applier.send(&frame);
-            match sent.inspect_err(|_| self.fresh.push_front(frame.clone()))? {
+        while let Some(frame) = self.fresh.front() {
+            match applier.send(frame)? {
                 Readiness::Accepted => {
-                    self.sent.push_back(frame);
+                    self.sent.extend(self.fresh.pop_front());
                     busy = true;
                 }
-                Readiness::Busy => {
-                    self.fresh.push_front(frame);
-                    break;
-                }
+                Readiness::Busy => break,
             }
         }
         if self.sent.is_empty() {
@@ -173,7 +176,8 @@ impl Task for ApplierTask {
         if self.parts.stop.asked() {
             return Next::Done;
         }
-        match self.work() {
+        let spec = self.parts.spec.clone();
+        match guarded(&spec.name, || self.work()) {
             Ok(next) => {
                 self.pause = 0;
                 self.say(None);
@@ -181,7 +185,13 @@ impl Task for ApplierTask {
             }
             Err(error) => {
                 // Everything that is not acknowledged is sent again, in order, by a new applier.
-                self.applier = None;
+                let old = self.applier.take();
+                let error = guarded(&spec.name, || {
+                    drop(old);
+                    Ok(())
+                })
+                .err()
+                .unwrap_or(error);
                 while let Some(frame) = self.sent.pop_back() {
                     self.fresh.push_front(frame);
                 }

@@ -8,6 +8,7 @@ mod boot;
 mod catalog;
 mod core;
 mod deploy;
+mod guarded;
 mod memory;
 mod pause;
 mod planner;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::guarded::guarded;
 use crate::connector::{ConnectorError, Fault, Position, Source, SourceFactory, SplitKey, StartFrom};
 use crate::engine::GroupId;
 use crate::engine::message::{ControlLetter, Notice, OpenedSplit, SplitWake};
@@ -109,7 +110,8 @@ impl Task for SourceTask {
         if self.parts.stop.asked() {
             return Next::Done;
         }
-        match self.discover() {
+        let spec = self.parts.spec.clone();
+        match guarded(&spec.name, || self.discover()) {
             Ok(()) => {
                 self.pause = 0;
                 Next::Wait(Some(now.micros + self.parts.discovery_us))

@@ -49,6 +49,7 @@ pub use attach::{arena_id, undo};
 pub use core::{Engine, EngineLimits, EngineParts};
 pub use driver::Driver;
 pub use error::EngineError;
+pub(crate) use error::panic_words;
 pub use feed::GroupId;
 pub use fragment::{FragmentId, Item};
 pub use handle::EngineHandle;

@@ -9,13 +9,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use arrow::array::UInt32Array;
 use arrow::datatypes::Schema;
 
-use super::EngineError;
 use super::chain::{Outgoing, judged};
 use super::core::{Closing, Engine};
 use super::feed::item;
 use super::fragment::{Fragment, FragmentId, Item, Stepped};
 use super::message::Event;
 use super::shape::OutletId;
+use super::{EngineError, panic_words};
 use crate::data::{Batch, KeyEncoder, KeyError};
 use crate::ids::{Epoch, ReactorId};
 use crate::lane::{EdgeId, LaneMessage, ShardRun};
@@ -183,7 +183,9 @@ impl Engine {
         let stepped = catch_unwind(AssertUnwindSafe(|| fragment.step(&mut out)));
         let stepped = match stepped {
             Ok(stepped) => stepped?,
-            Err(panic) => return Err(EngineError::Internal(format!("panic in {}: {}", fragment.name, words(&*panic)))),
+            Err(panic) => {
+                return Err(EngineError::Internal(format!("panic in {}: {}", fragment.name, panic_words(&*panic))));
+            }
         };
         if !out.is_empty() {
             self.flows();
@@ -334,13 +336,4 @@ impl Engine {
             subscription.barrier(barrier.epoch);
         }
     }
-}
-
-/// What a panic said.
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "no message".to_owned())
 }

@@ -15,7 +15,7 @@ use lines::LineReader;
 pub(crate) use lines::{Record, malformed};
 
 /// Greatest size of one COPY before it is committed.
-const MAX_COPY_BYTES: usize = 256 << 20;
+pub(crate) const MAX_COPY_BYTES: usize = 256 << 20;
 
 /// How the data is written.
 #[derive(Clone, Debug, PartialEq, Eq)]

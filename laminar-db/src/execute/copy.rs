@@ -10,6 +10,7 @@ use laminar_sql::parse::CopyFormat as Parsed;
 
 use crate::ask::ask;
 use crate::copy::{CopyFormat, CopyIn, CopySyntax, Header};
+use crate::database::Inner;
 use crate::error::DbError;
 use crate::response::Response;
 use crate::session::Session;
@@ -25,11 +26,17 @@ pub fn copy_in(
         let message = "COPY FROM STDIN inside a transaction block is not supported";
         return Err(DbError::new("LDB-4053", "0A000", message).with_hint("COPY is one transaction by itself"));
     }
-    let Some(schema) = session.inner.catalog().by_id(target).map(|e| e.schema().columns.clone()) else {
+    let copy = begin(&session.inner, target, columns, copy_format(format)?)?;
+    Ok(Response::CopyIn(Box::new(copy)))
+}
+
+/// Begins to take rows of some columns of an object.
+pub fn begin(inner: &Arc<Inner>, target: ObjectId, columns: &[usize], format: CopyFormat) -> Result<CopyIn, DbError> {
+    let Some(schema) = inner.catalog().by_id(target).map(|e| e.schema().columns.clone()) else {
         return Err(DbError::new("LDB-4054", "42P01", "the target of the COPY no longer exists"));
     };
     let given: SchemaRef = Arc::new(Schema::new(columns.iter().map(|i| schema.field(*i).clone()).collect::<Vec<_>>()));
-    let (inner, columns) = (session.inner.clone(), columns.to_vec());
+    let (inner, columns) = (inner.clone(), columns.to_vec());
     let commit = move |rows: RecordBatch| -> futures::future::BoxFuture<'static, Result<u64, DbError>> {
         Box::pin(async move {
             let rows = vec![whole_rows(&schema, &columns, &rows)?];
@@ -39,7 +46,7 @@ pub fn copy_in(
             Ok(inserted.rows)
         })
     };
-    Ok(Response::CopyIn(Box::new(CopyIn::new(given, copy_format(format)?, Box::new(commit)))))
+    Ok(CopyIn::new(given, format, Box::new(commit)))
 }
 
 fn copy_format(format: &Parsed) -> Result<CopyFormat, DbError> {

@@ -1,6 +1,6 @@
 //! From a statement to its answer: one arm a kind of plan, one file a family.
 
-mod copy;
+pub mod copy;
 mod define;
 mod query;
 mod show;

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use laminar_sql::quoted;
+
 use super::model::{Config, Located, PipelineKind, PipelineObject, SinkObject, SourceObject};
 
 /// Where a piece of the script comes from.
@@ -96,7 +98,7 @@ impl Writer<'_> {
 
     fn source(&mut self, source: &SourceObject) {
         self.statement(&source.name, |w| {
-            w.push(&format!("CREATE SOURCE {} (\n", identifier(&source.name.value)));
+            w.push(&format!("CREATE SOURCE {} (\n", quoted(&source.name.value)));
             w.piece(&source.schema);
             if let Some(watermark) = &source.watermark {
                 let open = source.schema.value.trim_end().ends_with(',');
@@ -117,7 +119,7 @@ impl Writer<'_> {
                 PipelineKind::View => "MATERIALIZED VIEW",
                 PipelineKind::Stream => "STREAM",
             };
-            w.push(&format!("CREATE {kind} {} AS\n", identifier(&pipeline.name.value)));
+            w.push(&format!("CREATE {kind} {} AS\n", quoted(&pipeline.name.value)));
             let sql = pipeline.sql.value.trim_end().trim_end_matches(';').to_owned();
             w.piece(&Located { value: sql, offset: pipeline.sql.offset });
         });
@@ -125,8 +127,8 @@ impl Writer<'_> {
 
     fn sink(&mut self, sink: &SinkObject) {
         self.statement(&sink.name, |w| {
-            w.push(&format!("CREATE SINK {} FROM ", identifier(&sink.name.value)));
-            let from = Located { value: identifier(&sink.pipeline.value), offset: sink.pipeline.offset };
+            w.push(&format!("CREATE SINK {} FROM ", quoted(&sink.name.value)));
+            let from = Located { value: quoted(&sink.pipeline.value), offset: sink.pipeline.offset };
             w.piece(&from);
             let fixed = [
                 ("connector", Some(&sink.connector)),
@@ -152,11 +154,6 @@ impl Writer<'_> {
         }
         self.push("\n)");
     }
-}
-
-/// An identifier that keeps its letters: quoted where SQL would read it otherwise.
-fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn literal(text: &str) -> String {

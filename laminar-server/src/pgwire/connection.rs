@@ -121,7 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.wire.put(&Authentication::Ok);
         for (name, value) in settings {
             let value = if name == "client_encoding" { encoding(&value) } else { value };
-            let sql = format!("SET \"{}\" = '{}'", name.replace('"', "\"\""), value.replace('\'', "''"));
+            let sql = format!("SET {} = '{}'", laminar_sql::quoted(&name), value.replace('\'', "''"));
             self.quietly(&sql).await?;
         }
         self.reported.all(&mut self.wire.output, &self.session, user);

@@ -131,7 +131,7 @@ async fn every_insert_that_was_answered_survives_kill_9_at_any_moment_once() {
 
 #[tokio::test]
 async fn checkpoints_of_a_stopped_server_are_listed_and_verified_and_a_rotten_one_is_refused() {
-    let mut server = Server::with("");
+    let mut server = Server::with(CONFIG);
     let client = server.connect().await;
     client
         .batch_execute(
@@ -163,15 +163,18 @@ async fn checkpoints_of_a_stopped_server_are_listed_and_verified_and_a_rotten_on
     assert!(verified.status.success(), "{}", verified.stderr);
     assert!(verified.stdout.contains("records of pushed rows are replayed"), "{}", verified.stdout);
     assert_eq!(look("verify").stdout, verified.stdout, "looking changes nothing");
-    // One byte in the state of the newest checkpoint.
-    for entry in std::fs::read_dir(server.data_dir().join("state")).unwrap() {
-        let path = entry.unwrap().path();
-        let mut content = std::fs::read(&path).unwrap();
-        for byte in content.iter_mut().skip(4096).filter(|byte| **byte != 0) {
-            *byte ^= 0x40;
-        }
-        std::fs::write(&path, content).unwrap();
-    }
+    // One byte in the state of the newest checkpoint: in the youngest root of one shard.
+    let states = std::fs::read_dir(server.data_dir().join("state")).unwrap().map(|entry| entry.unwrap().path());
+    let found = states.map(|path| (std::fs::read(&path).unwrap(), path)).find_map(|(content, path)| {
+        let generation =
+            |at: &usize| content[at + 8..at + 16].iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
+        let roots = (0..content.len()).step_by(4096).filter(|at| content[*at..].starts_with(b"ROOT"));
+        let at = roots.max_by_key(generation)?;
+        Some((path, content, at))
+    });
+    let (path, mut content, root) = found.expect("a shard with state");
+    content[root + 16] ^= 0x40;
+    std::fs::write(&path, content).unwrap();
     let rotten = look("verify");
     assert_eq!(rotten.status.code(), Some(4), "{}", rotten.stdout);
     assert!(rotten.stdout.contains("NOT usable: LDB-") && rotten.stderr.contains("state/"), "{}", rotten.stderr);

@@ -16,6 +16,7 @@ mod split;
 mod statement;
 
 pub(crate) use cursor::fold;
+pub(crate) use split::LineMap;
 pub use split::Location;
 pub use statement::{
     AdvanceWatermark, AlterQuery, ColumnDef, ColumnOrigin, Conflict, CopyFormat, CopyIn, CreateQuery, CreateSink,

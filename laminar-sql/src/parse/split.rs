@@ -41,7 +41,7 @@ impl From<datafusion::sql::sqlparser::tokenizer::Location> for Location {
 }
 
 /// Where each line of a text begins.
-pub(super) struct LineMap<'a> {
+pub(crate) struct LineMap<'a> {
     text: &'a str,
     /// Byte offset and character offset of each line.
     lines: Vec<(usize, usize)>,

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::sql::sqlparser::ast::{Expr, Query, SetExpr, Value, ValueWithSpan, Values, VisitMut, VisitorMut};
 use futures::TryStreamExt;
 use laminar_core::graph::{ColumnSource, ObjectSpec};
+use laminar_core::ids::ObjectId;
 
 use super::{Context, Param, Planned};
 use crate::adhoc::{AdhocQuery, RelationRows};
@@ -93,9 +94,19 @@ impl Context<'_> {
     }
 
     pub(super) fn copy_in(&self, copy: &CopyIn) -> Result<Planned, SqlError> {
-        let target = self.writable(&copy.target).map_err(|e| e.at(copy.at))?;
-        let columns = given_columns(target, &copy.columns)?;
-        Ok(Planned::CopyIn { target: target.id(), columns, format: copy.format.clone() })
+        let (target, columns) = self.copy_target(&copy.target, &copy.columns, copy.at)?;
+        Ok(Planned::CopyIn { target, columns, format: copy.format.clone() })
+    }
+
+    /// Where rows go: a table or push source, and the places of the named columns, or of all.
+    pub(super) fn copy_target(
+        &self,
+        target: &str,
+        columns: &[(String, Location)],
+        at: Location,
+    ) -> Result<(ObjectId, Vec<usize>), SqlError> {
+        let target = self.writable(target).map_err(|e| e.at(at))?;
+        Ok((target.id(), given_columns(target, columns)?))
     }
 
     /// A table or a push source.

@@ -20,6 +20,7 @@ use super::window_call::{Part, Shape, expressions, function_name, plain_args, sh
 use crate::catalog::Catalog;
 use crate::error::{Kind, SqlError};
 use crate::parse::{Location, fold};
+use crate::quoted;
 
 /// Lowers a query in place; FETCH FIRST becomes LIMIT.
 pub(crate) fn lower(query: &mut Query, catalog: &Catalog, clauses: &mut Clauses) -> Result<(), SqlError> {
@@ -198,7 +199,7 @@ fn default_time(relation: &Ident, catalog: &Catalog, at: Location) -> Result<Str
     let entry = catalog.require(&name).map_err(|e| e.at(at))?;
     let schema = entry.schema();
     match schema.time.first() {
-        Some(&column) => Ok(format!("\"{}\"", schema.columns.field(column).name().replace('"', "\"\""))),
+        Some(&column) => Ok(quoted(schema.columns.field(column).name())),
         None => Err(SqlError::new(Kind::InvalidDefinition, format!("\"{name}\" has no time attribute"))
             .hint("declare WATERMARK FOR its timestamp column")
             .at(at)),

@@ -34,6 +34,7 @@ mod window_node;
 use std::sync::Arc;
 
 use laminar_core::connector::Registry;
+use laminar_core::ids::ObjectId;
 
 pub use clause::{Claim, ClauseId};
 pub use describe::{Described, checkpoints_schema, pipelines_schema, watermark_schema};
@@ -47,7 +48,7 @@ pub(crate) use window_node::WindowNode;
 
 use crate::catalog::Catalog;
 use crate::error::SqlError;
-use crate::parse::{Statement, StatementKind};
+use crate::parse::{Location, Statement, StatementKind};
 
 /// Plans statements against the connectors of this binary. Cheap to clone; synchronous.
 #[derive(Clone)]
@@ -88,6 +89,24 @@ impl Planner {
     ) -> Result<Planned, SqlError> {
         let context = Context { registry: &self.registry, catalog, settings, params, sql: &statement.text };
         context.plan(&statement.kind).map_err(|e| statement.place(e))
+    }
+
+    /// Where rows go that come without a statement: a table or push source, and the places of the named columns, or
+    /// of all.
+    ///
+    /// # Errors
+    /// It takes no rows, or has no such column.
+    pub fn copy_target(
+        &self,
+        catalog: &Catalog,
+        target: &str,
+        columns: &[String],
+    ) -> Result<(ObjectId, Vec<usize>), SqlError> {
+        let settings = SessionSettings::default();
+        let context = Context { registry: &self.registry, catalog, settings: &settings, params: &[], sql: "" };
+        let nowhere = Location { line: 0, column: 0 };
+        let columns: Vec<_> = columns.iter().map(|name| (name.clone(), nowhere)).collect();
+        context.copy_target(target, &columns, nowhere)
     }
 }
 

@@ -98,7 +98,7 @@ impl Context<'_> {
             }
             Explain::Object(name, format, at) => {
                 let entry = self.catalog.require(name).map_err(|e| e.at(*at))?;
-                explained(&explain::object(entry, self.catalog, *format)?)
+                explained(&explain::object(entry, self.catalog, self.registry, *format)?)
             }
             Explain::Statement(statement, format) => explained(&self.explain_statement(statement, *format)?),
         }
@@ -113,7 +113,7 @@ impl Context<'_> {
                     let mut text = String::new();
                     for entry in objects {
                         catalog = catalog.add(entry.clone())?;
-                        text.push_str(&explain::object(&entry, &catalog, format)?);
+                        text.push_str(&explain::object(&entry, &catalog, self.registry, format)?);
                     }
                     Ok(text)
                 }

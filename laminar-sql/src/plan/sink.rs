@@ -13,7 +13,7 @@ use super::{Context, Planned};
 use crate::catalog::{CatalogEntry, kind_of};
 use crate::error::{Kind, SqlError};
 use crate::parse::{CreateSink, QueryTail, RelationKind, SinkInput};
-use crate::without_secrets;
+use crate::{quoted, without_secrets};
 
 /// The name of the anonymous stream of a sink AS SELECT.
 fn stream_name(sink: &str) -> String {
@@ -23,7 +23,7 @@ fn stream_name(sink: &str) -> String {
 /// `SELECT * FROM source`: a source runs only where a query reads it.
 fn all_of(source: &str) -> Result<Box<Query>, SqlError> {
     Parser::new(&PostgreSqlDialect {})
-        .try_with_sql(&format!("SELECT * FROM \"{}\"", source.replace('"', "\"\"")))
+        .try_with_sql(&format!("SELECT * FROM {}", quoted(source)))
         .and_then(|mut parser| parser.parse_query())
         .map_err(|e| crate::parse::from_parser(&e))
 }

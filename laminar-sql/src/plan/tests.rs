@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use laminar_core::connector::options::{OptionKind, OptionSpec, Options};
 use laminar_core::connector::{
@@ -40,14 +40,8 @@ impl SourceFactory for Kafka {
     fn options(&self) -> &'static [OptionSpec] {
         OPTIONS
     }
-    fn bounded(&self, _: &Options) -> Result<bool, ConnectorError> {
-        Ok(false)
-    }
     fn metadata(&self) -> &'static [(&'static str, DataType)] {
         METADATA
-    }
-    fn check(&self, _: &SourceSpec) -> Result<(), ConnectorError> {
-        Ok(())
     }
     fn create(&self, _: &SourceSpec) -> Result<Box<dyn Source>, ConnectorError> {
         Err(never())
@@ -60,9 +54,6 @@ impl SinkFactory for Kafka {
     }
     fn options(&self) -> &'static [OptionSpec] {
         OPTIONS
-    }
-    fn check(&self, _: &SinkSpec) -> Result<(), ConnectorError> {
-        Ok(())
     }
     fn create(&self, _: &SinkSpec, _: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError> {
         Err(never())
@@ -77,7 +68,7 @@ static POSTGRES: &[OptionSpec] = &[
     option("host", &[], false),
     option("database", &[], true),
     option("user", &[], true),
-    option("password", &[], false),
+    OptionSpec { secret: true, ..option("password", &[], false) },
     option("table", &[], true),
 ];
 
@@ -90,9 +81,6 @@ impl SinkFactory for Target {
     }
     fn format(&self) -> Option<&'static str> {
         (self.0 == "postgres").then_some("json")
-    }
-    fn check(&self, _: &SinkSpec) -> Result<(), ConnectorError> {
-        Ok(())
     }
     fn create(&self, _: &SinkSpec, _: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError> {
         Err(never())
@@ -119,9 +107,6 @@ impl DecoderFactory for Json {
     fn name(&self) -> &'static str {
         "json"
     }
-    fn options(&self) -> &'static [OptionSpec] {
-        &[]
-    }
     fn create(&self, _: &[String], schema: SchemaRef, _: &Options) -> Result<Box<dyn Decoder>, ConnectorError> {
         Ok(Box::new(Nothing(schema)))
     }
@@ -137,9 +122,6 @@ impl Encoder for Nothing {
 impl EncoderFactory for Json {
     fn name(&self) -> &'static str {
         "json"
-    }
-    fn options(&self) -> &'static [OptionSpec] {
-        &[]
     }
     fn create(
         &self,
@@ -507,5 +489,33 @@ fn every_refusal_has_a_case_over_the_wire() {
     assert!(words.len() > 20, "{} refused statements found", words.len());
     for word in words {
         assert!(cases.contains(&format!("\n{word}")), "no case in refused_statement.slt for {word}");
+    }
+}
+
+#[test]
+fn no_statement_shows_the_value_of_a_secret_option() {
+    let mut desk = Desk::with_trades();
+    let create = "CREATE SINK s AS SELECT symbol FROM trades WITH (connector = 'postgres', database = 'shop', user = 'u', \
+         table = 't', password = 'hunter2')";
+    desk.run(create).unwrap();
+    for sql in [
+        "SHOW CREATE SINK s",
+        "SHOW CREATE s$query",
+        "SHOW PLAN COVERAGE",
+        "SHOW SINKS",
+        "SHOW CONNECTORS",
+        "DESCRIBE s",
+        "EXPLAIN s",
+        "EXPLAIN (FORMAT JSON) s",
+        &format!("EXPLAIN {}", create.replace("SINK s ", "SINK s2 ")),
+        &format!("EXPLAIN (FORMAT JSON) {}", create.replace("SINK s ", "SINK s2 ")),
+    ] {
+        let Some(Planned::Rows(rows)) = desk.run(sql).unwrap_or_else(|e| panic!("{sql}: {e}")) else {
+            panic!("{sql} shows rows")
+        };
+        let cells = rows.columns().iter().flat_map(|column| column.as_string::<i32>().iter().flatten());
+        let shown = cells.collect::<Vec<_>>().join("\n");
+        assert!(!shown.contains("hunter2"), "{sql}: {shown}");
+        assert!(!sql.contains("JSON") || shown.contains("***") && shown.contains("shop"), "{sql}: {shown}");
     }
 }

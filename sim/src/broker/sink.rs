@@ -26,10 +26,6 @@ impl SinkFactory for BrokerSinkFactory {
         &OPTIONS
     }
 
-    fn check(&self, _: &SinkSpec) -> Result<(), ConnectorError> {
-        Ok(())
-    }
-
     fn create(&self, spec: &SinkSpec, identity: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError> {
         let topic = spec.options.get("topic").cloned().unwrap_or_default();
         Ok(Box::new(Writer {
@@ -49,11 +45,11 @@ struct Writer {
     name: String,
     exact: bool,
     epoch: u32,
-    on_the_way: VecDeque<Frame>,
+    on_the_way: VecDeque<Arc<Frame>>,
 }
 
 impl Applier for Writer {
-    fn start(&mut self) -> Result<Option<CheckpointNumber>, ConnectorError> {
+    fn start(&mut self, _: CheckpointNumber) -> Result<Option<CheckpointNumber>, ConnectorError> {
         if !self.exact {
             self.broker.lock().reachable()?;
             return Ok(None);
@@ -62,7 +58,7 @@ impl Applier for Writer {
         self.broker.marker(&self.name)
     }
 
-    fn send(&mut self, frame: &Frame) -> Result<Readiness, ConnectorError> {
+    fn send(&mut self, frame: &Arc<Frame>) -> Result<Readiness, ConnectorError> {
         if self.on_the_way.len() >= ON_THE_WAY {
             return Ok(Readiness::Busy);
         }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
 use laminar_core::connector::options::{OptionSpec, Options};
 use laminar_core::connector::{
     Budget, ConnectorError, Ingest, Polled, Position, RawRecord, Source, SourceFactory, SplitKey, SplitReader,
@@ -26,14 +25,6 @@ impl SourceFactory for BrokerSourceFactory {
 
     fn bounded(&self, _: &Options) -> Result<bool, ConnectorError> {
         Ok(true)
-    }
-
-    fn metadata(&self) -> &'static [(&'static str, DataType)] {
-        &[]
-    }
-
-    fn check(&self, _: &SourceSpec) -> Result<(), ConnectorError> {
-        Ok(())
     }
 
     fn create(&self, spec: &SourceSpec) -> Result<Box<dyn Source>, ConnectorError> {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
-use laminar_connector_kit::contract;
+use laminar_connector_kit::contract::{self, NEWEST};
 use laminar_core::connector::FrameRecord;
 use laminar_core::data::{ChangeMode, StreamSchema};
 use laminar_core::ids::ObjectId;
@@ -35,9 +35,9 @@ pub fn factory(root: &Path) -> FileSinkFactory {
     FileSinkFactory::new(Roots::new([root.to_path_buf()]))
 }
 
-fn frame(sequence: u64, text: &str) -> Frame {
+fn frame(sequence: u64, text: &str) -> Arc<Frame> {
     let record = FrameRecord { key: None, value: Some(text.as_bytes().to_vec()), timestamp_ms: None };
-    Frame { shard: ShardId(0), sequence, records: vec![record] }
+    Arc::new(Frame { shard: ShardId(0), sequence, records: vec![record] })
 }
 
 fn write(sink: &mut dyn Applier, sequence: u64, text: &str) {
@@ -64,7 +64,7 @@ fn torn_line_is_cut_at_start() {
     let path = root.path().join("out");
     std::fs::write(&path, format!("whole\n{}", "x".repeat(100_000))).unwrap();
     let mut sink = factory(root.path()).create(&spec(&path, &[]), SinkIdentity::default()).unwrap();
-    sink.start().unwrap();
+    sink.start(NEWEST).unwrap();
     write(sink.as_mut(), 0, "next");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "whole\nnext\n");
 }
@@ -74,7 +74,7 @@ fn full_file_is_put_aside_under_the_next_number() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("out");
     let mut sink = factory(root.path()).create(&spec(&path, &[("rotate", "10 B")]), SinkIdentity::default()).unwrap();
-    sink.start().unwrap();
+    sink.start(NEWEST).unwrap();
     for (sequence, text) in ["123456789", "abcdefghij", "rest"].iter().enumerate() {
         write(sink.as_mut(), sequence as u64, text);
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
-use laminar_connector_kit::{ConnectorError, OptionSpec, Options};
+use laminar_connector_kit::{ConnectorError, Options};
 use laminar_core::connector::{EncodedRecord, Encoder, EncoderFactory};
 use laminar_core::data::Batch;
 use laminar_core::graph::Envelope;
@@ -23,10 +23,6 @@ pub struct JsonEncoderFactory;
 impl EncoderFactory for JsonEncoderFactory {
     fn name(&self) -> &'static str {
         "json"
-    }
-
-    fn options(&self) -> &'static [OptionSpec] {
-        &[]
     }
 
     fn create(

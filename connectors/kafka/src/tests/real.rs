@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use laminar_connector_kit::contract;
+use laminar_connector_kit::contract::{self, NEWEST};
 use laminar_core::connector::options::Options;
 use laminar_core::connector::{Applier, Fault, Polled, Source, SplitKey, StartFrom};
 use rdkafka::ClientConfig;
@@ -185,7 +185,7 @@ fn source_and_sink_keep_their_contracts_on_a_real_broker() {
 fn a_sink_whose_topic_is_missing_creates_it_where_the_broker_does_so() {
     let missing = fresh("made");
     let mut applier = KafkaApplier::new(SinkOptions::read("real", &options(&missing, &[])).unwrap());
-    applier.start().unwrap();
+    applier.start(NEWEST).unwrap();
     let mut found = source(&missing, &[]);
     let deadline = Instant::now() + PATIENCE;
     while found.splits().is_err() {

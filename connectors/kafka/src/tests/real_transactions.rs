@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use laminar_connector_kit::contract::{self, NEWEST};
 use laminar_core::connector::{Applier, Fault, Polled, Source, SplitKey, StartFrom};
 use laminar_core::ids::CheckpointNumber;
 use rdkafka::admin::{AdminOptions, ResourceSpecifier};
@@ -49,13 +50,13 @@ fn expected(checkpoints: &[u64], records: usize) -> Vec<String> {
 fn rows_and_marker_of_a_checkpoint_are_committed_together_and_the_topic_of_markers_is_compacted() {
     let (out, progress) = (topic("exact", 1), fresh("progress"));
     let mut first = applier(&out, &progress, &[]);
-    assert_eq!(first.start().unwrap(), None);
+    assert_eq!(first.start(NEWEST).unwrap(), None);
     for checkpoint in 1..=3 {
         first.commit(CheckpointNumber(checkpoint), &frames(checkpoint, 300)).unwrap();
     }
     drop(first);
     assert_eq!(committed(&out), expected(&[1, 2, 3], 300));
-    assert_eq!(applier(&out, &progress, &[]).start().unwrap(), Some(CheckpointNumber(3)));
+    assert_eq!(applier(&out, &progress, &[]).start(NEWEST).unwrap(), Some(CheckpointNumber(3)));
     let (admin, asked) = (admin(), ResourceSpecifier::Topic(&progress));
     let described = admin.describe_configs([&asked], &AdminOptions::new());
     let described = futures::executor::block_on(described).unwrap().remove(0).unwrap();
@@ -64,10 +65,19 @@ fn rows_and_marker_of_a_checkpoint_are_committed_together_and_the_topic_of_marke
 
 #[test]
 #[ignore = "needs LAMINAR_TEST_KAFKA"]
+fn contract_holds_exactly_once() {
+    let (out, progress) = (topic("contract", 1), fresh("progress"));
+    contract::exact_sink(&mut || Box::new(applier(&out, &progress, &[])), &mut || {
+        committed(&out).into_iter().map(String::into_bytes).collect()
+    });
+}
+
+#[test]
+#[ignore = "needs LAMINAR_TEST_KAFKA"]
 fn a_transaction_whose_writer_died_leaves_neither_rows_nor_marker() {
     let (out, progress) = (topic("died", 1), fresh("progress"));
     let mut first = applier(&out, &progress, &[]);
-    first.start().unwrap();
+    first.start(NEWEST).unwrap();
     first.commit(CheckpointNumber(1), &frames(1, 10)).unwrap();
     drop(first);
     // A writer of the same name that stops with everything sent and nothing committed.
@@ -82,7 +92,7 @@ fn a_transaction_whose_writer_died_leaves_neither_rows_nor_marker() {
     dying.send(BaseRecord::<str, str>::to(&progress).key(&name).payload(marker)).unwrap();
     dying.flush(PATIENCE).unwrap();
     let mut second = applier(&out, &progress, &[]);
-    assert_eq!(second.start().unwrap(), Some(CheckpointNumber(1)), "an aborted marker does not count");
+    assert_eq!(second.start(NEWEST).unwrap(), Some(CheckpointNumber(1)), "an aborted marker does not count");
     second.commit(CheckpointNumber(2), &frames(2, 10)).unwrap();
     assert_eq!(committed(&out), expected(&[1, 2], 10));
     drop(dying);
@@ -93,10 +103,10 @@ fn a_transaction_whose_writer_died_leaves_neither_rows_nor_marker() {
 fn a_second_life_fences_the_first_on_a_real_broker() {
     let (out, progress) = (topic("fenced", 1), fresh("progress"));
     let mut first = applier(&out, &progress, &[]);
-    first.start().unwrap();
+    first.start(NEWEST).unwrap();
     first.commit(CheckpointNumber(1), &frames(1, 10)).unwrap();
     let mut second = applier(&out, &progress, &[]);
-    assert_eq!(second.start().unwrap(), Some(CheckpointNumber(1)));
+    assert_eq!(second.start(NEWEST).unwrap(), Some(CheckpointNumber(1)));
     let error = first.commit(CheckpointNumber(2), &frames(7, 10)).unwrap_err();
     assert_eq!((error.fault, error.code), (Fault::Fenced, "LDB-6111"), "{error}");
     second.commit(CheckpointNumber(2), &frames(2, 10)).unwrap();
@@ -111,7 +121,7 @@ fn an_open_transaction_of_another_writer_does_not_hide_a_marker() {
     let other = producer(&[("transactional.id", other.as_str())]);
     other.init_transactions(PATIENCE).unwrap();
     let mut first = applier(&out, &progress, &[]);
-    first.start().unwrap();
+    first.start(NEWEST).unwrap();
     other.begin_transaction().unwrap();
     other.send(BaseRecord::<str, str>::to(&progress).key("other").payload("{}")).unwrap();
     other.flush(PATIENCE).unwrap();
@@ -120,7 +130,7 @@ fn an_open_transaction_of_another_writer_does_not_hide_a_marker() {
     drop(first);
     let (send, marker) = std::sync::mpsc::channel();
     let (out2, progress2) = (out.clone(), progress.clone());
-    let starting = std::thread::spawn(move || send.send(applier(&out2, &progress2, &[]).start()).unwrap());
+    let starting = std::thread::spawn(move || send.send(applier(&out2, &progress2, &[]).start(NEWEST)).unwrap());
     assert!(marker.recv_timeout(Duration::from_secs(2)).is_err(), "it waits for the other's decision");
     other.commit_transaction(PATIENCE).unwrap();
     assert_eq!(marker.recv_timeout(PATIENCE).unwrap().unwrap(), Some(CheckpointNumber(5)));
@@ -132,7 +142,7 @@ fn an_open_transaction_of_another_writer_does_not_hide_a_marker() {
 fn an_idle_sink_holds_no_transaction_that_could_time_out() {
     let (out, progress) = (topic("late", 1), fresh("progress"));
     let mut applier = applier(&out, &progress, &[("transaction.timeout.ms", "1000")]);
-    applier.start().unwrap();
+    applier.start(NEWEST).unwrap();
     applier.commit(CheckpointNumber(1), &frames(1, 1)).unwrap();
     // Idle for longer than a transaction may take: none is open, so nothing is given up.
     let idle = Instant::now();

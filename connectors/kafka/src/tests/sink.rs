@@ -1,9 +1,10 @@
 //! Claims about the sink.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use laminar_connector_kit::contract;
+use laminar_connector_kit::contract::{self, NEWEST};
 use laminar_core::connector::{Applier, Fault, Frame, FrameRecord, Polled, Readiness, Source, SplitKey, StartFrom};
 use laminar_core::ids::ShardId;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -18,17 +19,17 @@ fn applier(broker: &EmbeddedBroker, more: &[(&str, &str)]) -> KafkaApplier {
     KafkaApplier::new(SinkOptions::read("sink", &options(broker, &given)).unwrap())
 }
 
-fn frame(shard: u16, sequence: u64, records: usize) -> Frame {
+fn frame(shard: u16, sequence: u64, records: usize) -> Arc<Frame> {
     let record = |index: usize| FrameRecord {
         key: Some(format!("{shard}-{}", index % 5).into_bytes()),
         value: Some(format!("{:08}", sequence as usize * records + index).into_bytes()),
         timestamp_ms: Some(1),
     };
-    Frame { shard: ShardId(shard), sequence, records: (0..records).map(record).collect() }
+    Arc::new(Frame { shard: ShardId(shard), sequence, records: (0..records).map(record).collect() })
 }
 
 /// Offers frames as the engine does until all are acknowledged; returns how often the sink was busy.
-fn send_all(applier: &mut KafkaApplier, frames: &[Frame]) -> usize {
+fn send_all(applier: &mut KafkaApplier, frames: &[Arc<Frame>]) -> usize {
     let deadline = Instant::now() + PATIENCE;
     let mut newest: BTreeMap<ShardId, u64> = BTreeMap::new();
     let mut news = Vec::new();
@@ -86,8 +87,8 @@ fn sorted(values: &[Vec<u8>]) -> bool {
 fn frames_are_acknowledged_as_prefixes_and_keys_keep_their_order() {
     let broker = broker();
     let mut applier = applier(&broker, &[]);
-    assert_eq!(applier.start().unwrap(), None);
-    let frames: Vec<Frame> =
+    assert_eq!(applier.start(NEWEST).unwrap(), None);
+    let frames: Vec<Arc<Frame>> =
         (0..40).flat_map(|sequence| (0..2).map(move |shard| frame(shard, sequence, 500))).collect();
     send_all(&mut applier, &frames);
     let written = written(&broker, 40_000);
@@ -99,8 +100,8 @@ fn frames_are_acknowledged_as_prefixes_and_keys_keep_their_order() {
 fn a_full_queue_is_busy_and_the_rest_of_a_frame_follows_once() {
     let broker = broker();
     let mut applier = applier(&broker, &[("queue.buffering.max.messages", "300")]);
-    applier.start().unwrap();
-    let frames: Vec<Frame> = (0..10).map(|sequence| frame(0, sequence, 500)).collect();
+    applier.start(NEWEST).unwrap();
+    let frames: Vec<Arc<Frame>> = (0..10).map(|sequence| frame(0, sequence, 500)).collect();
     assert!(send_all(&mut applier, &frames) > 0, "frames larger than the queue meet its bound");
     assert!(written(&broker, 5000).values().all(|values| sorted(values)));
 }
@@ -109,14 +110,14 @@ fn a_full_queue_is_busy_and_the_rest_of_a_frame_follows_once() {
 fn errors_that_pass_are_retried_without_loss_duplicate_or_disorder() {
     let broker = broker();
     let mut applier = applier(&broker, &[("retry.backoff.ms", "10")]);
-    applier.start().unwrap();
+    applier.start(NEWEST).unwrap();
     let errors = [
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
         RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT,
     ];
     broker.fail_next(RDKafkaApiKey::Produce, &errors).unwrap();
-    let frames: Vec<Frame> = (0..20).map(|sequence| frame(0, sequence, 100)).collect();
+    let frames: Vec<Arc<Frame>> = (0..20).map(|sequence| frame(0, sequence, 100)).collect();
     send_all(&mut applier, &frames);
     assert!(written(&broker, 2000).values().all(|values| sorted(values)));
 }
@@ -125,13 +126,13 @@ fn errors_that_pass_are_retried_without_loss_duplicate_or_disorder() {
 fn a_record_refused_for_good_is_an_error_of_the_user_and_a_new_start_goes_on() {
     let broker = broker();
     let mut applier = applier(&broker, &[]);
-    applier.start().unwrap();
+    applier.start(NEWEST).unwrap();
     broker.fail_next(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD; 1]).unwrap();
     assert_eq!(applier.send(&frame(0, 0, 1)).unwrap(), Readiness::Accepted);
     let error = applier.acknowledged(PATIENCE, &mut Vec::new()).unwrap_err();
     assert_eq!((error.fault, error.code), (Fault::User, "LDB-6106"), "{error}");
     assert!(applier.send(&frame(0, 1, 1)).is_err(), "nothing is sent behind a refused record");
-    applier.start().unwrap();
+    applier.start(NEWEST).unwrap();
     send_all(&mut applier, &[frame(0, 0, 1), frame(0, 1, 1)]);
 }
 
@@ -139,7 +140,7 @@ fn a_record_refused_for_good_is_an_error_of_the_user_and_a_new_start_goes_on() {
 fn a_broker_that_goes_away_delays_and_loses_nothing() {
     let broker = broker();
     let mut applier = applier(&broker, &[]);
-    applier.start().unwrap();
+    applier.start(NEWEST).unwrap();
     send_all(&mut applier, &[frame(0, 0, 100)]);
     broker.go_down().unwrap();
     assert_eq!(applier.send(&frame(0, 1, 100)).unwrap(), Readiness::Accepted);
@@ -160,7 +161,7 @@ fn a_broker_that_goes_away_delays_and_loses_nothing() {
 fn a_broker_that_is_away_at_the_start_is_an_external_error() {
     let given = options(&EmbeddedBroker::start().unwrap(), &[("topic", "out")]);
     let mut applier = KafkaApplier::new(SinkOptions::read("sink", &given).unwrap());
-    let error = applier.start().unwrap_err();
+    let error = applier.start(NEWEST).unwrap_err();
     assert_eq!(error.fault, Fault::External);
     assert!(error.message.contains(&given["bootstrap.servers"]), "{error}");
     assert!(applier.send(&frame(0, 0, 1)).is_err());
@@ -170,9 +171,9 @@ fn a_broker_that_is_away_at_the_start_is_an_external_error() {
 fn a_delete_is_a_record_without_value() {
     let broker = broker();
     let mut applier = applier(&broker, &[]);
-    applier.start().unwrap();
+    applier.start(NEWEST).unwrap();
     let record = FrameRecord { key: Some(b"gone".to_vec()), value: None, timestamp_ms: None };
-    send_all(&mut applier, &[Frame { shard: ShardId(0), sequence: 0, records: vec![record] }]);
+    send_all(&mut applier, &[Arc::new(Frame { shard: ShardId(0), sequence: 0, records: vec![record] })]);
     assert_eq!(written(&broker, 1)[&b"gone".to_vec()], [Vec::<u8>::new()]);
 }
 
@@ -181,9 +182,9 @@ fn keys_go_where_java_producers_put_them() {
     // Murmur2 of "key" modulo 4 is the partition that Kafka's Java client takes for it.
     let broker = broker();
     let mut applier = applier(&broker, &[]);
-    applier.start().unwrap();
+    applier.start(NEWEST).unwrap();
     let record = FrameRecord { key: Some(b"key".to_vec()), value: Some(b"v".to_vec()), timestamp_ms: None };
-    send_all(&mut applier, &[Frame { shard: ShardId(0), sequence: 0, records: vec![record] }]);
+    send_all(&mut applier, &[Arc::new(Frame { shard: ShardId(0), sequence: 0, records: vec![record] })]);
     let mut source =
         KafkaSource::create(SourceOptions::read("check", &options(&broker, &[("topic", "out")])).unwrap()).unwrap();
     let (bell, wake) = bell();

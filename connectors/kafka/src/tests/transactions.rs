@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use laminar_connector_kit::contract::NEWEST;
 use laminar_core::connector::{Applier, Fault, Frame, FrameRecord, SinkFactory, SinkIdentity};
 use laminar_core::data::{ChangeMode, StreamSchema};
 use laminar_core::graph::{Delivery, Envelope, SinkSpec};
@@ -48,14 +49,14 @@ fn applier(broker: &EmbeddedBroker, who: SinkIdentity) -> KafkaTransactions {
 fn a_committed_checkpoint_is_there_with_its_marker_and_a_restart_finds_it() {
     let broker = broker();
     let mut first = applier(&broker, identity(1, 3));
-    assert_eq!(first.start().unwrap(), None);
+    assert_eq!(first.start(NEWEST).unwrap(), None);
     for checkpoint in 1..=3 {
         first.commit(CheckpointNumber(checkpoint), &frames(checkpoint, 500)).unwrap();
     }
     drop(first);
-    assert_eq!(applier(&broker, identity(1, 3)).start().unwrap(), Some(CheckpointNumber(3)));
-    assert_eq!(applier(&broker, identity(1, 4)).start().unwrap(), None, "another sink has its own marker");
-    assert_eq!(applier(&broker, identity(2, 3)).start().unwrap(), None, "another data directory has its own");
+    assert_eq!(applier(&broker, identity(1, 3)).start(NEWEST).unwrap(), Some(CheckpointNumber(3)));
+    assert_eq!(applier(&broker, identity(1, 4)).start(NEWEST).unwrap(), None, "another sink has its own marker");
+    assert_eq!(applier(&broker, identity(2, 3)).start(NEWEST).unwrap(), None, "another data directory has its own");
     let written = written(&broker, 3000);
     assert_eq!(written.len(), 6);
     assert!(written.values().all(|values| values.is_sorted()), "a key keeps its order");
@@ -65,7 +66,7 @@ fn a_committed_checkpoint_is_there_with_its_marker_and_a_restart_finds_it() {
 fn a_writer_that_another_one_has_fenced_stops_for_good() {
     let broker = broker();
     let mut first = applier(&broker, identity(1, 3));
-    first.start().unwrap();
+    first.start(NEWEST).unwrap();
     first.commit(CheckpointNumber(1), &frames(1, 1)).unwrap();
     broker.fail_next(RDKafkaApiKey::EndTxn, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_PRODUCER_FENCED]).unwrap();
     let error = first.commit(CheckpointNumber(2), &frames(2, 1)).unwrap_err();
@@ -77,7 +78,7 @@ fn a_writer_that_another_one_has_fenced_stops_for_good() {
 fn errors_that_pass_are_retried_within_the_transaction() {
     let broker = broker();
     let mut applier = applier(&broker, identity(1, 3));
-    applier.start().unwrap();
+    applier.start(NEWEST).unwrap();
     let errors = [
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS,
@@ -92,7 +93,7 @@ fn errors_that_pass_are_retried_within_the_transaction() {
 fn after_a_failed_commit_only_a_new_start_goes_on_and_the_marker_stands_where_it_was() {
     let broker = broker();
     let mut applier = applier(&broker, identity(1, 3));
-    applier.start().unwrap();
+    applier.start(NEWEST).unwrap();
     applier.commit(CheckpointNumber(1), &frames(1, 1)).unwrap();
     broker
         .fail_next(RDKafkaApiKey::AddPartitionsToTxn, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED])
@@ -101,7 +102,7 @@ fn after_a_failed_commit_only_a_new_start_goes_on_and_the_marker_stands_where_it
     assert_eq!(error.fault, Fault::User, "{error}");
     let error = applier.commit(CheckpointNumber(2), &frames(2, 1)).unwrap_err();
     assert_eq!(error.fault, Fault::Internal, "the producer of a failed transaction is not used again: {error}");
-    assert_eq!(applier.start().unwrap(), Some(CheckpointNumber(1)));
+    assert_eq!(applier.start(NEWEST).unwrap(), Some(CheckpointNumber(1)));
     applier.commit(CheckpointNumber(2), &frames(2, 1)).unwrap();
 }
 
@@ -110,15 +111,15 @@ fn a_broker_that_is_away_is_an_external_error_and_nothing_is_lost() {
     let broker = broker();
     let given = options(&broker, &[("topic", "out"), ("transaction.timeout.ms", "2000")]);
     let mut applier = KafkaTransactions::new(SinkOptions::read("sink", &given).unwrap(), identity(1, 3));
-    applier.start().unwrap();
+    applier.start(NEWEST).unwrap();
     broker.go_down().unwrap();
     let error = applier.commit(CheckpointNumber(1), &frames(1, 10)).unwrap_err();
     assert_eq!(error.fault, Fault::External, "{error}");
-    assert_eq!(applier.start().unwrap_err().fault, Fault::External);
+    assert_eq!(applier.start(NEWEST).unwrap_err().fault, Fault::External);
     broker.come_up().unwrap();
     let deadline = std::time::Instant::now() + super::PATIENCE;
     let marker = loop {
-        match applier.start() {
+        match applier.start(NEWEST) {
             Ok(marker) => break marker,
             Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
         }
@@ -150,7 +151,7 @@ fn a_sink_that_delivers_exactly_once_is_checked_at_its_creation() {
     let factory = KafkaSinkFactory::new(Bootstrap::or_embedded());
     factory.check(&spec(&[])).unwrap();
     let mut made = factory.create(&spec(&[]), identity(1, 3)).unwrap();
-    assert_eq!(made.start().unwrap(), None);
+    assert_eq!(made.start(NEWEST).unwrap(), None);
     let refused = |more: &[(&str, &str)]| factory.check(&spec(more)).unwrap_err().message;
     assert!(refused(&[("progress.topic", "out")]).contains("is the topic of the rows"));
     assert!(refused(&[("transactional.id", "mine")]).contains("transactional.id"));

@@ -9,8 +9,13 @@ mod exact_sink;
 mod sink;
 mod source;
 
+use laminar_core::ids::CheckpointNumber;
+
 pub use collect::{Collected, Item, drain, drain_from};
 pub use decoder::decoder;
 pub use exact_sink::exact_sink;
 pub use sink::{Written, sink};
 pub use source::source;
+
+/// What a data directory knows that is behind no target.
+pub const NEWEST: CheckpointNumber = CheckpointNumber(u64::MAX);

@@ -1,10 +1,13 @@
 //! What every at-least-once applier promises: all frames arrive in order, acknowledged as a prefix.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use laminar_core::connector::{Applier, ConnectorError, Frame, FrameRecord, Readiness};
 use laminar_core::ids::ShardId;
+
+use super::NEWEST;
 
 /// One record as found at the target: key and body.
 pub type Written = (Option<Vec<u8>>, Option<Vec<u8>>);
@@ -17,9 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Panics
 /// On the first broken promise, saying which.
 pub fn sink(make: &mut dyn FnMut() -> Box<dyn Applier>, read: &mut dyn FnMut() -> Option<Vec<Written>>) {
-    let frames: Vec<Frame> = (0..20).map(frame).collect();
+    let frames: Vec<Arc<Frame>> = (0..20).map(|number| Arc::new(frame(number))).collect();
     let mut applier = make();
-    started(applier.start());
+    started(applier.start(NEWEST));
     send_all(applier.as_mut(), &frames[..12]);
     await_acknowledged(applier.as_mut(), &frames[..12]);
     arrived(read(), &frames[..12]);
@@ -27,7 +30,7 @@ pub fn sink(make: &mut dyn FnMut() -> Box<dyn Applier>, read: &mut dyn FnMut() -
     send_all(applier.as_mut(), &frames[12..14]);
     drop(applier);
     let mut applier = make();
-    started(applier.start());
+    started(applier.start(NEWEST));
     send_all(applier.as_mut(), &frames[12..]);
     await_acknowledged(applier.as_mut(), &frames[12..]);
     arrived(read(), &frames);
@@ -53,7 +56,7 @@ fn started(result: Result<Option<laminar_core::ids::CheckpointNumber>, Connector
     }
 }
 
-fn send_all(applier: &mut dyn Applier, frames: &[Frame]) {
+fn send_all(applier: &mut dyn Applier, frames: &[Arc<Frame>]) {
     let deadline = Instant::now() + PATIENCE;
     for frame in frames {
         loop {
@@ -72,7 +75,7 @@ fn send_all(applier: &mut dyn Applier, frames: &[Frame]) {
     }
 }
 
-fn await_acknowledged(applier: &mut dyn Applier, frames: &[Frame]) {
+fn await_acknowledged(applier: &mut dyn Applier, frames: &[Arc<Frame>]) {
     let mut wanted = BTreeMap::new();
     for frame in frames {
         wanted.insert(frame.shard, frame.sequence);
@@ -94,7 +97,7 @@ fn await_acknowledged(applier: &mut dyn Applier, frames: &[Frame]) {
 }
 
 /// Every record is there; first arrivals of one shard are in order. Duplicates are allowed.
-fn arrived(found: Option<Vec<Written>>, frames: &[Frame]) {
+fn arrived(found: Option<Vec<Written>>, frames: &[Arc<Frame>]) {
     let Some(found) = found else { return };
     for shard in [ShardId(0), ShardId(1)] {
         let mut cursor = found.iter();

@@ -46,7 +46,7 @@ fn a_checkpoint_larger_than_a_statement_is_one_transaction() {
     database.run("CREATE TABLE large (k bigint PRIMARY KEY, v text)");
     let spec = spec(&cluster, "large", Delivery::ExactlyOnce, Envelope::Upsert);
     let mut sink = applier(&spec, identity(3));
-    sink.start().unwrap();
+    sink.start(NEWEST).unwrap();
     let pad = format!("\"{}\"", "x".repeat(1000));
     let records: Vec<_> = (0..20_000).map(|key| (key, Some(pad.as_str()))).collect();
     sink.commit(CheckpointNumber(1), &frames(&records)).unwrap();

@@ -10,6 +10,7 @@ mod values;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
+use laminar_connector_kit::contract::NEWEST;
 use laminar_core::connector::{Applier, Frame, FrameRecord, SinkFactory, SinkIdentity};
 use laminar_core::data::{ChangeMode, StreamSchema};
 use laminar_core::graph::{Delivery, Envelope, SinkSpec};

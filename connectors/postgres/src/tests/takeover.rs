@@ -59,17 +59,40 @@ fn a_takeover_waits_for_the_commit_that_is_under_way_and_sees_its_marker() {
     database.run("CREATE TABLE waits (k bigint, v text)");
     let spec = spec(&cluster, "waits", Delivery::ExactlyOnce, Envelope::Plain);
     let mut first = applier(&spec, identity(20));
-    first.start().unwrap();
+    first.start(NEWEST).unwrap();
     // The first life's commit stands still behind its marker, before its rows.
     let gate = Gate::close(&cluster, "waits", 20, AT_INSERT);
     let committing = std::thread::spawn(move || first.commit(CheckpointNumber(5), &frames(&[(1, Some("\"a\""))])));
     await_blocked(&database, identity(20), "advisory");
-    let taking = std::thread::spawn(move || applier(&spec, identity(20)).start().unwrap());
+    let taking = std::thread::spawn(move || applier(&spec, identity(20)).start(NEWEST).unwrap());
     await_blocked(&database, identity(20), "transactionid");
     gate.open();
     committing.join().unwrap().unwrap();
     assert_eq!(taking.join().unwrap(), Some(CheckpointNumber(5)));
     assert_eq!(database.rows("SELECT k FROM waits"), ["1"]);
+}
+
+#[test]
+fn a_data_directory_that_is_behind_waits_for_the_commit_under_way_and_takes_nothing() {
+    let cluster = Cluster::shared();
+    let database = Database::of(&cluster);
+    database.run("CREATE TABLE behind (k bigint, v text)");
+    let spec = spec(&cluster, "behind", Delivery::ExactlyOnce, Envelope::Plain);
+    let mut first = applier(&spec, identity(25));
+    first.start(NEWEST).unwrap();
+    let gate = Gate::close(&cluster, "behind", 25, AT_INSERT);
+    let committing = std::thread::spawn(move || {
+        first.commit(CheckpointNumber(5), &frames(&[(1, Some("\"a\""))])).unwrap();
+        first
+    });
+    await_blocked(&database, identity(25), "advisory");
+    let taking = std::thread::spawn(move || applier(&spec, identity(25)).start(CheckpointNumber(4)).unwrap());
+    await_blocked(&database, identity(25), "transactionid");
+    gate.open();
+    let mut first = committing.join().unwrap();
+    assert_eq!(taking.join().unwrap(), Some(CheckpointNumber(5)), "it is told what it does not know");
+    first.commit(CheckpointNumber(6), &frames(&[(2, Some("\"b\""))])).unwrap();
+    assert_eq!(database.rows("SELECT k FROM behind ORDER BY k"), ["1", "2"]);
 }
 
 #[test]
@@ -79,7 +102,7 @@ fn a_commit_whose_connection_breaks_leaves_neither_rows_nor_marker() {
     database.run("CREATE TABLE broken (k bigint, v text)");
     let spec = spec(&cluster, "broken", Delivery::ExactlyOnce, Envelope::Plain);
     let mut first = applier(&spec, identity(21));
-    first.start().unwrap();
+    first.start(NEWEST).unwrap();
     first.commit(CheckpointNumber(4), &frames(&[(1, Some("\"a\""))])).unwrap();
     let gate = Gate::close(&cluster, "broken", 21, AT_INSERT);
     let committing = std::thread::spawn(move || first.commit(CheckpointNumber(5), &frames(&[(2, Some("\"b\""))])));
@@ -89,7 +112,7 @@ fn a_commit_whose_connection_breaks_leaves_neither_rows_nor_marker() {
     assert_eq!(error.fault, Fault::External, "{error}");
     gate.open();
     let mut second = applier(&spec, identity(21));
-    assert_eq!(second.start().unwrap(), Some(CheckpointNumber(4)));
+    assert_eq!(second.start(NEWEST).unwrap(), Some(CheckpointNumber(4)));
     assert_eq!(database.rows("SELECT k FROM broken"), ["1"]);
     second.commit(CheckpointNumber(5), &frames(&[(2, Some("\"b\""))])).unwrap();
     assert_eq!(database.rows("SELECT k FROM broken ORDER BY k"), ["1", "2"]);
@@ -139,7 +162,7 @@ fn after_a_commit_whose_answer_was_lost_the_marker_decides_and_no_row_comes_twic
     let mut through = spec.clone();
     through.options.insert("host".to_string(), wire.directory.path().display().to_string());
     let mut first = applier(&through, identity(24));
-    first.start().unwrap();
+    first.start(NEWEST).unwrap();
     let gate = Gate::close(&cluster, "unanswered", 24, AT_COMMIT);
     let committing = std::thread::spawn(move || first.commit(CheckpointNumber(5), &frames(&[(1, Some("\"a\""))])));
     await_blocked(&database, identity(24), "advisory");
@@ -147,7 +170,7 @@ fn after_a_commit_whose_answer_was_lost_the_marker_decides_and_no_row_comes_twic
     let error = committing.join().unwrap().unwrap_err();
     assert_eq!(error.fault, Fault::External, "{error}");
     assert_eq!(database.rows("SELECT k FROM unanswered").len(), 0, "nobody knows yet");
-    let taking = std::thread::spawn(move || applier(&spec, identity(24)).start().unwrap());
+    let taking = std::thread::spawn(move || applier(&spec, identity(24)).start(NEWEST).unwrap());
     await_blocked(&database, identity(24), "transactionid");
     gate.open();
     assert_eq!(taking.join().unwrap(), Some(CheckpointNumber(5)), "it was committed");
@@ -158,21 +181,24 @@ fn after_a_commit_whose_answer_was_lost_the_marker_decides_and_no_row_comes_twic
 fn an_answered_commit_survives_the_end_of_the_server_and_of_the_connection() {
     let mut cluster = Cluster::start();
     let database = Database::of(&cluster);
-    database.run("CREATE TABLE survives (k bigint, v text); ALTER ROLE test SET synchronous_commit = off");
+    database.run(
+        "CREATE TABLE survives (k bigint, v text); ALTER ROLE test SET synchronous_commit = off;
+         ALTER ROLE test SET default_transaction_read_only = on",
+    );
     let spec = spec(&cluster, "survives", Delivery::ExactlyOnce, Envelope::Plain);
     let options = PostgresSinkOptions::read(&spec.options, spec.delivery).unwrap();
     let session = Session::open(&options, "look").unwrap();
     let kept = session.run(async |client| client.query_one("SHOW synchronous_commit", &[]).await).unwrap();
     assert_eq!(kept.get::<_, String>(0), "on", "a default that loses commits is not taken");
     let mut sink = applier(&spec, identity(22));
-    sink.start().unwrap();
+    sink.start(NEWEST).unwrap();
     for round in 1..=3_u32 {
         sink.commit(CheckpointNumber(round.into()), &frames(&[(round.into(), Some("\"a\""))])).unwrap();
         cluster.restart_immediately();
         let error = sink.commit(CheckpointNumber(100), &frames(&[(100, Some("\"b\""))])).unwrap_err();
         assert_eq!(error.fault, Fault::External, "{error}");
         sink = applier(&spec, identity(22));
-        assert_eq!(sink.start().unwrap(), Some(CheckpointNumber(round.into())));
+        assert_eq!(sink.start(NEWEST).unwrap(), Some(CheckpointNumber(round.into())));
     }
     assert_eq!(Database::of(&cluster).rows("SELECT k FROM survives ORDER BY k"), ["1", "2", "3"]);
 }
@@ -184,12 +210,12 @@ fn a_progress_row_that_was_removed_stops_the_commit_and_is_made_anew() {
     database.run("CREATE TABLE removed (k bigint, v text)");
     let spec = spec(&cluster, "removed", Delivery::ExactlyOnce, Envelope::Plain);
     let mut sink = applier(&spec, identity(23));
-    sink.start().unwrap();
+    sink.start(NEWEST).unwrap();
     database.run("DELETE FROM laminardb_progress WHERE sink LIKE '%-23'");
     let error = sink.commit(CheckpointNumber(5), &frames(&[(1, Some("\"a\""))])).unwrap_err();
     assert_eq!((error.code, error.fault), ("LDB-6609", Fault::External), "{error}");
     assert_eq!(database.rows("SELECT * FROM removed").len(), 0);
-    assert_eq!(applier(&spec, identity(23)).start().unwrap(), None);
+    assert_eq!(applier(&spec, identity(23)).start(NEWEST).unwrap(), None);
 }
 
 #[test]
@@ -202,7 +228,7 @@ fn sinks_that_start_together_make_one_table_of_markers() {
     let starts: Vec<_> = (0..8)
         .map(|sink| {
             let spec = spec.clone();
-            std::thread::spawn(move || applier(&spec, identity(30 + sink)).start())
+            std::thread::spawn(move || applier(&spec, identity(30 + sink)).start(NEWEST))
         })
         .collect();
     for start in starts {

@@ -43,7 +43,7 @@ fn values_of_every_type_arrive_as_they_are() {
         })
         .unwrap();
     let mut sink = applier(&spec, identity(10));
-    sink.start().unwrap();
+    sink.start(NEWEST).unwrap();
     sink.commit(CheckpointNumber(1), &[Arc::new(Frame { shard: ShardId(0), sequence: 0, records })]).unwrap();
     database.run("SET TimeZone = 'UTC'");
     assert_eq!(
@@ -67,7 +67,7 @@ fn rows_are_replaced_and_removed_by_key_and_other_columns_are_kept() {
              INSERT INTO {table} VALUES ('mine', 100, 'not ours')"
         ));
         let mut sink = applier(&spec(&cluster, table, delivery, Envelope::Upsert), identity(11));
-        sink.start().unwrap();
+        sink.start(NEWEST).unwrap();
         let mut checkpoint = 0;
         let mut write = |records: &[(i64, Option<&str>)]| {
             let frames = frames(records);
@@ -103,10 +103,30 @@ fn a_table_of_keys_only_takes_them_once() {
     spec.key = Some(vec![0, 1]);
     spec.options.insert("progress.table".to_string(), "\"Other\".progress".to_string());
     let mut sink = applier(&spec, identity(12));
-    sink.start().unwrap();
+    sink.start(NEWEST).unwrap();
     for checkpoint in 1..=2 {
         sink.commit(CheckpointNumber(checkpoint), &frames(&[(1, Some("\"a\"")), (2, Some("\"b\""))])).unwrap();
     }
     assert_eq!(database.rows("SELECT k, v FROM \"Other\".\"Keys\" ORDER BY k"), ["1|a", "2|b"]);
     assert_eq!(database.rows("SELECT checkpoint FROM \"Other\".progress"), ["2"]);
+}
+
+#[test]
+fn a_unique_value_moves_between_rows_where_its_constraint_waits_for_the_end_and_else_it_is_said() {
+    let cluster = Cluster::shared();
+    let database = Database::of(&cluster);
+    database.run("CREATE TABLE swapped (k bigint PRIMARY KEY, v text CONSTRAINT one_each UNIQUE)");
+    let spec = spec(&cluster, "swapped", Delivery::ExactlyOnce, Envelope::Upsert);
+    let mut sink = applier(&spec, identity(13));
+    sink.start(NEWEST).unwrap();
+    sink.commit(CheckpointNumber(1), &frames(&[(1, Some("\"a\"")), (2, Some("\"b\""))])).unwrap();
+    let swap = frames(&[(1, Some("\"b\"")), (2, Some("\"a\""))]);
+    let error = sink.commit(CheckpointNumber(2), &swap).unwrap_err();
+    assert!(error.message.contains("one_each") && error.message.contains("DEFERRABLE INITIALLY DEFERRED"), "{error}");
+    database.run(
+        "ALTER TABLE swapped DROP CONSTRAINT one_each, ADD CONSTRAINT one_each UNIQUE (v) DEFERRABLE INITIALLY DEFERRED",
+    );
+    assert_eq!(sink.start(NEWEST).unwrap(), Some(CheckpointNumber(1)));
+    sink.commit(CheckpointNumber(2), &swap).unwrap();
+    assert_eq!(database.rows("SELECT k, v FROM swapped ORDER BY k"), ["1|b", "2|a"]);
 }

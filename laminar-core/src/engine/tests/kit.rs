@@ -2,7 +2,7 @@
 //! subscriber that collects.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, Times
 use arrow::compute::kernels::cmp;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use crate::connector::options::{OptionSpec, Options};
+use crate::connector::options::Options;
 use crate::connector::{
     Applier, Budget, ConnectorError, EncodedRecord, Encoder, EncoderFactory, Frame, Ingest, Polled, Position,
     Readiness, Registry, SinkFactory, SinkIdentity, Source, SourceFactory, SplitKey, SplitReader, StartFrom, Wake,
@@ -148,6 +148,8 @@ pub struct Feeds {
     splits: Mutex<Vec<TestSplit>>,
     /// Splits cannot be opened.
     pub away: AtomicBool,
+    /// Looking for splits breaks down.
+    pub broken: AtomicBool,
 }
 
 #[derive(Default)]
@@ -161,7 +163,7 @@ struct TestSplit {
 impl Feeds {
     pub fn new(splits: usize) -> Arc<Self> {
         let splits = Mutex::new((0..splits).map(|_| TestSplit::default()).collect());
-        Arc::new(Self { splits, away: AtomicBool::new(false) })
+        Arc::new(Self { splits, ..Self::default() })
     }
 
     pub fn splits(&self) -> usize {
@@ -222,20 +224,11 @@ impl SourceFactory for TestFactory {
     fn name(&self) -> &'static str {
         "test"
     }
-    fn options(&self) -> &'static [OptionSpec] {
-        &[]
-    }
     fn typed(&self) -> bool {
         true
     }
     fn bounded(&self, _options: &Options) -> Result<bool, ConnectorError> {
         Ok(true)
-    }
-    fn metadata(&self) -> &'static [(&'static str, DataType)] {
-        &[]
-    }
-    fn check(&self, _spec: &SourceSpec) -> Result<(), ConnectorError> {
-        Ok(())
     }
     fn create(&self, _spec: &SourceSpec) -> Result<Box<dyn Source>, ConnectorError> {
         Ok(Box::new(TestSource(self.0.clone())))
@@ -244,6 +237,7 @@ impl SourceFactory for TestFactory {
 
 impl Source for TestSource {
     fn splits(&mut self) -> Result<Vec<SplitKey>, ConnectorError> {
+        assert!(!self.0.broken.load(Ordering::SeqCst), "the source is out of order");
         if self.0.away.load(Ordering::SeqCst) {
             return Err(ConnectorError::external("LDB-0000", "the source is away"));
         }
@@ -297,6 +291,8 @@ pub fn registry(feeds: &Arc<Feeds>) -> Registry {
 pub struct Target {
     pub taken: Arc<Mutex<Vec<Vec<i64>>>>,
     pub silent: Arc<AtomicBool>,
+    /// How many frames it still breaks down at.
+    pub broken: Arc<AtomicU64>,
 }
 
 pub struct TargetFactory(pub Target);
@@ -310,26 +306,22 @@ impl SinkFactory for TargetFactory {
     fn name(&self) -> &'static str {
         "test"
     }
-    fn options(&self) -> &'static [OptionSpec] {
-        &[]
-    }
-    fn check(&self, _spec: &SinkSpec) -> Result<(), ConnectorError> {
-        Ok(())
-    }
     fn create(&self, _: &SinkSpec, _: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError> {
         Ok(Box::new(TargetApplier { target: self.0.clone(), sent: Vec::new() }))
     }
 }
 
 impl Applier for TargetApplier {
-    fn start(&mut self) -> Result<Option<CheckpointNumber>, ConnectorError> {
+    fn start(&mut self, _: CheckpointNumber) -> Result<Option<CheckpointNumber>, ConnectorError> {
         Ok(None)
     }
 
-    fn send(&mut self, frame: &Frame) -> Result<Readiness, ConnectorError> {
+    fn send(&mut self, frame: &Arc<Frame>) -> Result<Readiness, ConnectorError> {
         if self.target.silent.load(Ordering::SeqCst) {
             return Err(ConnectorError::external("LDB-0000", "the target is silent"));
         }
+        let still = self.target.broken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        assert!(still.is_err(), "the connector is out of order");
         let mut taken = self.target.taken.lock().unwrap();
         for record in &frame.records {
             let text = std::str::from_utf8(record.value.as_ref().unwrap()).unwrap();
@@ -355,9 +347,6 @@ struct NumbersEncoder;
 impl EncoderFactory for NumbersFormat {
     fn name(&self) -> &'static str {
         "numbers"
-    }
-    fn options(&self) -> &'static [OptionSpec] {
-        &[]
     }
     fn create(
         &self,

@@ -181,3 +181,36 @@ fn an_orderly_end_under_load_writes_every_row_once() {
         assert_eq!(taken, as_rows(&all), "seed {seed}: all of them, and none twice");
     }
 }
+
+#[test]
+fn a_sink_that_panics_is_shown_and_begun_anew_and_no_row_is_lost() {
+    let (feeds, target) = (Feeds::new(1), Target::default());
+    let mut driver = open(&SimMachine::new(5), 2, &feeds, &target, 1);
+    deploy(&mut driver, vec![source(1, Some("test"), 0), plain_stream(2, 1), sink(3, 2, plain())]);
+    target.broken.store(u64::MAX, Ordering::SeqCst);
+    let all = rows(0, 200);
+    feeds.push(0, &all);
+    driver.advance(50_000).unwrap();
+    let state = state_of(&mut driver, 3);
+    assert!(
+        matches!(&state, ObjectState::Waiting(why) if why.contains("LDB-3034") && why.contains("out of order")),
+        "{state:?}"
+    );
+    target.broken.store(3, Ordering::SeqCst);
+    feeds.end();
+    driver.advance(10_000_000).unwrap();
+    assert_eq!(target.broken.load(Ordering::SeqCst), 0, "it was begun anew each time");
+    assert_eq!(taken(&target), as_rows(&all));
+    assert_eq!(state_of(&mut driver, 3), ObjectState::Running);
+}
+
+#[test]
+fn a_source_that_panics_is_shown_with_its_words() {
+    let (feeds, target) = (Feeds::new(1), Target::default());
+    let mut driver = open(&SimMachine::new(6), 1, &feeds, &target, 1);
+    feeds.broken.store(true, Ordering::SeqCst);
+    deploy(&mut driver, vec![source(1, Some("test"), 0), kept(2, 1)]);
+    driver.advance(1_000_000).unwrap();
+    let state = state_of(&mut driver, 1);
+    assert!(matches!(&state, ObjectState::Failed(why) if why.contains("the source is out of order")), "{state:?}");
+}

@@ -9,7 +9,6 @@ use laminar_storage::disk::SimMachine;
 use super::durable::{counted_view, deploy, kept, output_of, rows_of};
 use super::flow::{insert, options};
 use super::kit::*;
-use crate::connector::options::OptionSpec;
 use crate::connector::{Applier, ConnectorError, Frame, Readiness, SinkFactory, SinkIdentity};
 use crate::engine::status::ObjectState;
 use crate::engine::{Deployment, Driver, EngineError, EngineOptions, NewObject, Reply};
@@ -27,6 +26,8 @@ enum Outcome {
     After,
     /// Unknown: decided when the next life fences this one. The flag says how.
     Open(bool),
+    /// The connector is out of order.
+    Panic,
 }
 
 type Row = Vec<i64>;
@@ -76,12 +77,6 @@ impl SinkFactory for LedgerFactory {
     fn name(&self) -> &'static str {
         "test"
     }
-    fn options(&self) -> &'static [OptionSpec] {
-        &[]
-    }
-    fn check(&self, _spec: &SinkSpec) -> Result<(), ConnectorError> {
-        Ok(())
-    }
     fn create(&self, _: &SinkSpec, identity: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError> {
         let mut state = self.0.lock();
         if !state.identities.contains(&identity.to_string()) {
@@ -92,10 +87,13 @@ impl SinkFactory for LedgerFactory {
 }
 
 impl Applier for LedgerApplier {
-    fn start(&mut self) -> Result<Option<CheckpointNumber>, ConnectorError> {
+    fn start(&mut self, known: CheckpointNumber) -> Result<Option<CheckpointNumber>, ConnectorError> {
         let mut state = self.ledger.lock();
         if state.away {
             return Err(away());
+        }
+        if state.marker.is_some_and(|marker| marker > known) {
+            return Ok(state.marker);
         }
         state.owner += 1;
         self.me = state.owner;
@@ -106,7 +104,7 @@ impl Applier for LedgerApplier {
         Ok(state.marker)
     }
 
-    fn send(&mut self, _: &Frame) -> Result<Readiness, ConnectorError> {
+    fn send(&mut self, _: &Arc<Frame>) -> Result<Readiness, ConnectorError> {
         unreachable!("frames go in transactions only")
     }
 
@@ -132,6 +130,10 @@ impl Applier for LedgerApplier {
             Outcome::Open(done) => {
                 state.open = Some((rows, checkpoint, done));
                 return Err(away());
+            }
+            Outcome::Panic => {
+                drop(state);
+                panic!("the connector is out of order");
             }
             Outcome::Done | Outcome::After => {
                 state.transactions += 1;
@@ -164,7 +166,7 @@ fn exact(id: u64, from: u64, of: &NewObject) -> NewObject {
 /// target that is away, on random core counts: every result reaches the target exactly once.
 #[test]
 fn every_result_arrives_exactly_once_whatever_fails_whenever() {
-    let mut hit = [0; 4];
+    let mut hit = [0; 5];
     for seed in 0..16 {
         let mut random = fastrand::Rng::with_seed(3000 + seed);
         let (feeds, ledger) = (Feeds::new(2), Ledger::default());
@@ -181,9 +183,10 @@ fn every_result_arrives_exactly_once_whatever_fails_whenever() {
             expected.push(&feeds, &mut random, step * SECOND / 2, SECOND / 2);
             ledger.lock().away = random.u8(0..4) == 0;
             if random.bool() {
-                let outcome = [Outcome::Before, Outcome::After, Outcome::Open(true), Outcome::Open(false)];
-                let chosen = random.usize(0..4);
-                ledger.lock().outcomes.push_back(outcome[chosen]);
+                let outcomes =
+                    [Outcome::Before, Outcome::After, Outcome::Open(true), Outcome::Open(false), Outcome::Panic];
+                let chosen = random.usize(0..outcomes.len());
+                ledger.lock().outcomes.push_back(outcomes[chosen]);
                 hit[chosen] += 1;
             }
             if random.bool() {
@@ -318,6 +321,7 @@ fn a_directory_older_than_its_target_stops_the_sink_for_good_and_sends_nothing()
     driver.advance(1_000_000).unwrap();
     let before = ledger.rows();
     assert_eq!(before, [vec![1, 1, 1], vec![2, 2, 2]]);
+    let owner = ledger.lock().owner;
     drop(driver);
     let mut driver = open(&copy, 2, &feeds, &ledger, 2);
     driver.wait(|handle, reply| handle.insert(insert(1, &[(3, 3, 3)]), reply)).unwrap();
@@ -331,6 +335,7 @@ fn a_directory_older_than_its_target_stops_the_sink_for_good_and_sends_nothing()
     driver.advance(30_000_000).unwrap();
     assert!(matches!(state_of(&mut driver, 3), ObjectState::Failed(_)), "also after the next start");
     assert_eq!(ledger.rows(), before);
+    assert_eq!(ledger.lock().owner, owner, "the life that it was copied from goes on");
 }
 
 #[test]

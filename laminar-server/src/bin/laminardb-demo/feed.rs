@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use laminar_connector_kafka::{Bootstrap, KafkaSinkFactory};
 use laminar_core::connector::{Applier, Frame, FrameRecord, Readiness};
-use laminar_core::ids::ShardId;
+use laminar_core::ids::{CheckpointNumber, ShardId};
 
 use crate::Failure;
 use crate::bars::Bars;
@@ -47,7 +47,7 @@ impl Feed {
     /// The broker is not there.
     pub fn start(address: &str, rate: u64, latency: Shared) -> Result<Self, Failure> {
         let mut writer = writer(address)?;
-        writer.start().map_err(|error| format!("the feed: {error}"))?;
+        writer.start(CheckpointNumber(0)).map_err(|error| format!("the feed: {error}"))?;
         let progress = Arc::new(Progress::default());
         let shared = progress.clone();
         let thread = std::thread::Builder::new().name("feed".into()).spawn(move || {
@@ -103,7 +103,7 @@ fn run(writer: &mut dyn Applier, rate: u64, progress: &Progress, latency: &Share
                     latency.written(trade.symbol, trade.event_time, PARTITIONS.unsigned_abs());
                 }
             }
-            let frame = Frame { shard: ShardId(0), sequence, records };
+            let frame = Arc::new(Frame { shard: ShardId(0), sequence, records });
             while writer.send(&frame)? == Readiness::Busy {
                 writer.acknowledged(BEAT, &mut safe)?;
             }

@@ -17,8 +17,9 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use super::relation::{DATABASE, INFORMATION_SCHEMA, PG_CATALOG, PUBLIC, SYSTEM};
-use super::snapshot::{Snapshot, quoted};
+use super::snapshot::Snapshot;
 use super::types;
+use crate::quoted_if_needed;
 
 /// The arguments of one call, as text.
 type Arguments<'a> = &'a [Option<&'a str>];
@@ -93,7 +94,7 @@ const FUNCTIONS: &[(&str, Answer)] = &[
     ("pg_indexes_size", Answer::Big(|_, _| Some(0))),
     ("pg_database_size", Answer::Big(|_, _| Some(0))),
     ("pg_size_pretty", Answer::Text(|_, a| Some(size(number(a, 0)?)))),
-    ("quote_ident", Answer::Text(|_, a| Some(quoted(text(a, 0)?)))),
+    ("quote_ident", Answer::Text(|_, a| Some(quoted_if_needed(text(a, 0)?)))),
     ("quote_literal", Answer::Text(|_, a| Some(format!("'{}'", text(a, 0)?.replace('\'', "''"))))),
     ("current_setting", Answer::Text(setting)),
     ("to_regclass", Answer::Text(|s, a| Some(name_of(s, class(s, text(a, 0)?)?)))),
@@ -247,12 +248,12 @@ fn index_definition(snapshot: &Snapshot, arguments: Arguments<'_>) -> Option<Str
     match number(arguments, 1) {
         Some(column) if column > 0 => {
             let index = *relation.primary_key.get(column as usize - 1)?;
-            Some(quoted(&relation.columns.get(index)?.name))
+            Some(quoted_if_needed(&relation.columns.get(index)?.name))
         }
         _ => Some(format!(
             "CREATE UNIQUE INDEX {} ON public.{} USING btree {}",
-            quoted(&relation.key_name()),
-            quoted(&relation.name),
+            quoted_if_needed(&relation.key_name()),
+            quoted_if_needed(&relation.name),
             relation.key_columns()
         )),
     }
@@ -288,10 +289,10 @@ fn class(snapshot: &Snapshot, name: &str) -> Option<i32> {
 fn name_of(snapshot: &Snapshot, oid: i32) -> String {
     let oid = i64::from(oid);
     if let Some(relation) = snapshot.relation(oid) {
-        return quoted(&relation.name);
+        return quoted_if_needed(&relation.name);
     }
     if let Some(relation) = snapshot.keyed(oid) {
-        return quoted(&relation.key_name());
+        return quoted_if_needed(&relation.key_name());
     }
     SYSTEM.iter().find(|(_, n)| i64::from(*n) == oid).map_or_else(|| oid.to_string(), |(name, _)| (*name).to_owned())
 }

@@ -2,6 +2,8 @@
 
 use arrow::datatypes::DataType;
 
+use crate::quoted_if_needed;
+
 /// The catalog at one moment, seen by one session.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -129,7 +131,7 @@ impl Relation {
     /// The key's columns as `(a, b)`.
     pub fn key_columns(&self) -> String {
         let names: Vec<String> =
-            self.primary_key.iter().filter_map(|i| self.columns.get(*i)).map(|c| quoted(&c.name)).collect();
+            self.primary_key.iter().filter_map(|i| self.columns.get(*i)).map(|c| quoted_if_needed(&c.name)).collect();
         format!("({})", names.join(", "))
     }
 }
@@ -149,11 +151,4 @@ impl Snapshot {
     pub fn with_key(&self) -> impl Iterator<Item = &Relation> {
         self.relations.iter().filter(|r| !r.primary_key.is_empty())
     }
-}
-
-/// An identifier as SQL reads it back.
-pub fn quoted(name: &str) -> String {
-    let plain = name.chars().next().is_some_and(|c| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
