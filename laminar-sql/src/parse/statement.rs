@@ -180,7 +180,7 @@ impl RelationKind {
 }
 
 /// One `key = value` of WITH (…).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Given {
     /// The key as written, unquoted keys in lower case.
     pub key: String,
