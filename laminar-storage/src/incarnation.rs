@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::crash_point::{CrashPoint, reach};
 use crate::disk::{Blocking, Disk, DiskErrorKind, DiskOp};
 use crate::error::{Result, StorageError};
 use crate::ids::Incarnation;
@@ -22,7 +23,7 @@ const PAYLOAD_BYTES: usize = 16;
 /// Version of the whole data directory's format.
 const FORMAT_VERSION: u32 = 1;
 /// Files and directories that only a data directory in use has.
-const SIGNS_OF_USE: [&str; 3] = ["wal", "outbox", "pages"];
+const SIGNS_OF_USE: [&str; 3] = ["wal", "outbox", "state"];
 
 /// The identity of a started data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +107,7 @@ fn write(disk: &mut dyn Disk, identity: &Identity) -> Result<()> {
     let mut blocking = Blocking::new(disk);
     blocking
         .run(DiskOp::Rename { from: PathBuf::from(NEXT_PATH), to: PathBuf::from(PATH) })
+        .inspect(|()| reach(CrashPoint::IncarnationRenamed))
         .and_then(|()| blocking.sync_dir(Path::new("")))
         .map_err(StorageError::disk(what))
 }
@@ -124,7 +126,12 @@ fn encode(identity: &Identity, copy: u64) -> Vec<u8> {
     frame.extend_from_slice(&identity.incarnation.0.to_le_bytes());
     frame.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
     let position = u64::from(identity.incarnation.0);
-    close_frame(&mut frame, FrameKind::Incarnation, place(copy), FrameNumbers { position, horizon: 0, count: 1 });
+    close_frame(
+        &mut frame,
+        FrameKind::Incarnation,
+        place(copy),
+        FrameNumbers { position, horizon: 0, count: 1, file_blocks: 0 },
+    );
     frame
 }
 

@@ -5,6 +5,7 @@
 //! disk through [`disk::Disk`], so the same code runs on a real and on a simulated disk.
 
 pub mod arena;
+pub mod crash_point;
 #[cfg(test)]
 mod crash_tests;
 pub mod disk;

@@ -27,7 +27,7 @@ const SMALL: LogOptions =
     LogOptions { segment_bytes: 4096, max_record_bytes: 1024, max_group_bytes: 1024, max_pending_bytes: 1 << 20 };
 const OPTIONS: RecoveryOptions = RecoveryOptions {
     fresh_directory: DirectoryId(0xFEED),
-    publisher: PublisherOptions { append_bytes: 8192, reserve_bytes: 4096 },
+    publisher: PublisherOptions { append_bytes: 4096, reserve_bytes: 4096 },
 };
 
 /// Why a run ended early.
@@ -254,6 +254,17 @@ impl Engine {
             wal: vec![WalMark { log, end: None, floor: contained.into_iter().min().unwrap(), shards }],
             sinks: self.publisher.retention().sinks(),
         }
+    }
+
+    /// Ends a life in good order: nothing waits, and the log is closed.
+    pub(super) fn close(mut self, oracle: &mut Oracle) -> std::result::Result<(), Stop> {
+        let mut patience = 100_000;
+        while !self.waiting.is_empty() || !self.wal.is_idle() {
+            self.turn(oracle)?;
+            patience -= 1;
+            assert!(patience > 0, "a life does not end");
+        }
+        Ok(self.wal.close(&mut self.reactor_disk)?)
     }
 
     /// The applier: sends what is published and not yet marked, with the marker, in one step.

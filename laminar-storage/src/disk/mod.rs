@@ -11,5 +11,5 @@ mod volume;
 pub use blocking::Blocking;
 pub use port::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, Ticket};
 pub use real::{DiskCounters, DiskCounts, IoMode, RealDisk, Wake};
-pub use sim::{Schedule, SimDisk, SimMachine, SimOp};
+pub use sim::{Kept, Schedule, SimDisk, SimMachine, SimOp};
 pub use volume::volume_bytes;

@@ -12,6 +12,8 @@ use super::identity::LogId;
 pub(crate) const SECTOR: usize = 512;
 /// Bytes before the payload.
 pub(crate) const HEADER_BYTES: usize = 40;
+/// The unit in which a frame says how long its file is.
+pub(crate) const FILE_BLOCK: u64 = 4096;
 /// The frame layout described here.
 pub(crate) const FRAME_VERSION: u16 = 1;
 
@@ -63,6 +65,8 @@ pub(crate) struct FrameHeader {
     pub(crate) horizon: u64,
     /// Records in the payload.
     pub(crate) count: u32,
+    /// Least length of the file in blocks; 0 = not said.
+    pub(crate) file_blocks: u16,
     payload_crc: u32,
 }
 
@@ -70,6 +74,11 @@ impl FrameHeader {
     /// Bytes from the start of this frame to the start of the next.
     pub(crate) fn frame_bytes(&self) -> u64 {
         frame_bytes(self.payload_bytes as usize) as u64
+    }
+
+    /// Bytes that the file has at least, unless it was cut short.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        u64::from(self.file_blocks) * FILE_BLOCK
     }
 
     /// Whether the payload is the one that was written here.
@@ -102,7 +111,7 @@ pub(crate) fn close_frame(buffer: &mut Vec<u8>, kind: FrameKind, place: Place, n
     buffer[24..32].copy_from_slice(&numbers.horizon.to_le_bytes());
     buffer[32..36].copy_from_slice(&numbers.count.to_le_bytes());
     buffer[36..38].copy_from_slice(&FRAME_VERSION.to_le_bytes());
-    buffer[38..40].fill(0);
+    buffer[38..40].copy_from_slice(&numbers.file_blocks.to_le_bytes());
     let header_crc = crc32c::crc32c_append(seed, &buffer[8..HEADER_BYTES]);
     buffer[4..8].copy_from_slice(&header_crc.to_le_bytes());
     buffer.resize(frame_bytes(payload_bytes), 0);
@@ -114,6 +123,7 @@ pub(crate) struct FrameNumbers {
     pub(crate) position: u64,
     pub(crate) horizon: u64,
     pub(crate) count: u32,
+    pub(crate) file_blocks: u16,
 }
 
 /// What stands at a place where a frame may begin.
@@ -150,6 +160,7 @@ pub(crate) fn parse_header(bytes: &[u8], kind: FrameKind, place: Place, limit: u
         position: long(16),
         horizon: long(24),
         count: word(32),
+        file_blocks: u16::from_le_bytes([bytes[38], bytes[39]]),
     })
 }
 
@@ -162,7 +173,12 @@ mod tests {
     fn sample() -> Vec<u8> {
         let mut frame = open_frame(0);
         frame.extend_from_slice(b"payload of the frozen test vector");
-        close_frame(&mut frame, FrameKind::Wal, PLACE, FrameNumbers { position: 77, horizon: 66, count: 2 });
+        close_frame(
+            &mut frame,
+            FrameKind::Wal,
+            PLACE,
+            FrameNumbers { position: 77, horizon: 66, count: 2, file_blocks: 0 },
+        );
         frame
     }
 
@@ -185,6 +201,16 @@ mod tests {
         assert!(frame[HEADER_BYTES + 33..].iter().all(|byte| *byte == 0));
     }
     const FROZEN_HEADER: &str = "4c4442774ae2e4f5e0d31c1a210000004d0000000000000042000000000000000200000001000000";
+
+    #[test]
+    fn a_frame_says_how_long_its_file_is_where_the_writer_knows_it() {
+        let mut frame = open_frame(0);
+        let numbers = FrameNumbers { position: 77, horizon: 66, count: 2, file_blocks: 0x2001 };
+        close_frame(&mut frame, FrameKind::Wal, PLACE, numbers);
+        assert_eq!(frame[38..40], [0x01, 0x20]);
+        let Parsed::Header(header) = parse_header(&frame, FrameKind::Wal, PLACE, 4096) else { panic!("no header") };
+        assert_eq!(header.file_bytes(), 0x2001 * 4096);
+    }
 
     #[test]
     fn any_changed_byte_of_header_or_payload_is_refused() {

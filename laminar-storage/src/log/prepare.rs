@@ -8,7 +8,9 @@
 
 use std::path::PathBuf;
 
+use super::frame::FrameKind;
 use super::identity::LogName;
+use crate::crash_point::{CrashPoint, reach};
 use crate::disk::{Completion, Disk, DiskErrorKind, DiskOp, FileId, Ticket};
 use crate::error::{Result, StorageError};
 
@@ -121,6 +123,13 @@ impl Preparation {
             State::Working { open, step, ticket } if *ticket == completion.ticket => (open.clone(), *step),
             _ => return Ok(false),
         };
+        if self.name.kind() == FrameKind::Wal && completion.result.is_ok() {
+            match step {
+                Step::Rename => reach(CrashPoint::WalRecycled),
+                Step::Allocate => reach(CrashPoint::WalAllocated),
+                Step::Sync | Step::SyncDir => {}
+            }
+        }
         match (&completion.result, step) {
             (Ok(()), Step::Rename | Step::Sync) => self.submit(disk, open, Step::SyncDir),
             (Ok(()), Step::Allocate) => {

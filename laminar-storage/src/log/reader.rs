@@ -5,8 +5,9 @@
 
 use super::RECORD_HEADER_BYTES;
 use super::cursor::{Found, SegmentCursor};
+use super::frame::{FrameKind, SECTOR};
 use super::identity::{DirectoryId, LogName, SegmentFile};
-use super::scan::strongest_proof;
+use super::scan::{Evidence, Short, evidence};
 use crate::disk::Disk;
 use crate::error::{Result, StorageError};
 use crate::mutant::{self, Mutant};
@@ -55,6 +56,8 @@ pub(crate) struct LogReader {
     cursor: Option<SegmentCursor>,
     /// Position of the next frame.
     expected: u64,
+    /// How long the file under the cursor is at least, as its frames say.
+    file_bytes: u64,
     payload: Vec<u8>,
     payload_at: usize,
     payload_start: u64,
@@ -78,6 +81,7 @@ impl LogReader {
             later: Vec::new(),
             cursor: None,
             expected: wanted.position,
+            file_bytes: 0,
             payload: Vec::new(),
             payload_at: 0,
             payload_start: 0,
@@ -195,6 +199,7 @@ impl LogReader {
         }
         self.payload_start = header.position;
         self.expected = end;
+        self.file_bytes = header.file_bytes();
         cursor.seek(cursor.offset() + header.frame_bytes());
         Ok(true)
     }
@@ -205,9 +210,8 @@ impl LogReader {
         let Found::Header(header) = cursor.peek(disk)? else { return Ok(false) };
         let here = cursor.offset();
         cursor.seek(here + header.frame_bytes());
-        let last = matches!(cursor.peek(disk)?, Found::Nothing)
-            && self.later.is_empty()
-            && cursor.kind() == super::frame::FrameKind::Wal;
+        let last =
+            matches!(cursor.peek(disk)?, Found::Nothing) && self.later.is_empty() && cursor.kind() == FrameKind::Wal;
         cursor.seek(here);
         Ok(last && header.payload_bytes > 0)
     }
@@ -225,6 +229,7 @@ impl LogReader {
         match cursor.peek(disk) {
             Ok(Found::Header(header)) if header.position == self.expected => {
                 self.later.remove(0);
+                self.file_bytes = 0;
                 if let Some(finished) = self.cursor.replace(cursor) {
                     finished.close(disk);
                 }
@@ -245,7 +250,8 @@ impl LogReader {
     fn judge_end(&mut self, disk: &mut dyn Disk) -> Result<()> {
         let (file, offset) = self.place();
         let here = self.cursor.as_ref().map(|cursor| (cursor, cursor.offset()));
-        let proof = strongest_proof(disk, self.directory, here, &self.later)?;
+        let Evidence { best: proof, short } = evidence(disk, self.directory, here, &self.later)?;
+        let short = short.or_else(|| Short::of(self.cursor.as_ref()?, self.file_bytes));
         let torn = self.stands_something(disk)?;
         if let Some(cursor) = self.cursor.take() {
             cursor.close(disk);
@@ -259,6 +265,10 @@ impl LogReader {
             );
             return Err(StorageError::Rot { file, offset, detail });
         }
+        if let Some(Short { file, bytes, whole }) = short {
+            let detail = format!("it was cut short there, its length was {whole}: what it held is not known");
+            return Err(StorageError::Rot { file, offset: bytes, detail });
+        }
         if self.expected < self.wanted.known_durable {
             let detail = format!("it ends at position {}, durable was {}", self.expected, self.wanted.known_durable);
             return Err(StorageError::Rot { file, offset, detail });
@@ -269,7 +279,7 @@ impl LogReader {
 
     fn stands_something(&self, disk: &mut dyn Disk) -> Result<bool> {
         let Some(cursor) = &self.cursor else { return Ok(false) };
-        let mut sector = [0; super::frame::SECTOR];
+        let mut sector = [0; SECTOR];
         let got = disk
             .read_at(cursor.file(), cursor.offset(), &mut sector)
             .map_err(StorageError::disk("read a log segment"))?;

@@ -10,10 +10,11 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use super::RECORD_HEADER_BYTES;
-use super::frame::{FrameNumbers, HEADER_BYTES, Place, close_frame, frame_bytes, open_frame};
+use super::frame::{FILE_BLOCK, FrameKind, FrameNumbers, HEADER_BYTES, Place, close_frame, frame_bytes, open_frame};
 use super::identity::{DirectoryId, LogId, LogName};
 use super::options::LogOptions;
 use super::prepare::{OpenSegment, Preparation, Released};
+use crate::crash_point::{CrashPoint, reach};
 use crate::disk::{Completion, Disk, DiskError, DiskOp, FileId, Ticket};
 use crate::error::{Result, StorageError};
 use crate::mutant::{self, Mutant};
@@ -235,7 +236,12 @@ impl LogWriter {
         let payload_bytes = group.payload_bytes();
         let end = group.first + payload_bytes as u64;
         let place = Place { log: self.id, segment: segment.open.segment, offset: segment.used };
-        let numbers = FrameNumbers { position: group.first, horizon: self.durable, count: group.count };
+        let file_blocks = match self.name.kind() {
+            FrameKind::Wal => u16::try_from(self.options.segment_bytes / FILE_BLOCK).unwrap_or(u16::MAX),
+            // An outbox is cut at recovery; how far it reaches says the manifest.
+            _ => 0,
+        };
+        let numbers = FrameNumbers { position: group.first, horizon: self.durable, count: group.count, file_blocks };
         close_frame(&mut group.buffer, self.name.kind(), place, numbers);
         segment.used += group.buffer.len() as u64;
         segment.end = end;
@@ -288,6 +294,10 @@ impl LogWriter {
                 done("write to the log", &completion.result)?;
                 self.written = end;
                 match self.policy {
+                    SyncPolicy::EveryGroup => reach(CrashPoint::WalWritten),
+                    SyncPolicy::OnRequest => reach(CrashPoint::OutboxWritten),
+                }
+                match self.policy {
                     SyncPolicy::EveryGroup if mutant::active(Mutant::SkipSync) => self.durable = end,
                     SyncPolicy::EveryGroup => self.start_sync(disk),
                     SyncPolicy::OnRequest => {}
@@ -302,6 +312,9 @@ impl LogWriter {
                 if finished {
                     self.phase = Phase::Idle;
                     self.durable = end;
+                    if self.policy == SyncPolicy::EveryGroup {
+                        reach(CrashPoint::WalDurable);
+                    }
                 }
                 Ok(true)
             }

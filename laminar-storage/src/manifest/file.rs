@@ -27,12 +27,11 @@ pub(super) const fn place(log: LogId, generation: u64, offset: u64) -> Place {
     Place { log, segment: if offset == 0 { 0 } else { generation }, offset }
 }
 
-/// The frame of one record.
-pub(super) fn frame(record: &Record, sequence: u64, place: Place) -> Vec<u8> {
+/// The frame of one record; the records before `horizon` are durable when it counts.
+pub(super) fn frame(record: &Record, sequence: u64, horizon: u64, place: Place) -> Vec<u8> {
     let mut buffer = open_frame(256);
     record.encode(&mut buffer);
-    // Each record is written after the sync of the one before.
-    let numbers = FrameNumbers { position: sequence, horizon: sequence, count: 1 };
+    let numbers = FrameNumbers { position: sequence, horizon, count: 1, file_blocks: 0 };
     close_frame(&mut buffer, FrameKind::Manifest, place, numbers);
     buffer
 }

@@ -11,6 +11,7 @@ use super::file;
 use super::record::{Checkpoint, CheckpointDraft};
 use super::retain::Retention;
 use super::verify::ManifestFile;
+use crate::crash_point::{CrashPoint, reach};
 use crate::disk::{Blocking, Disk, DiskErrorKind, DiskOp, FileId};
 use crate::error::{Result, StorageError};
 use crate::ids::{CheckpointNumber, Epoch, Incarnation, ObjectId};
@@ -223,6 +224,10 @@ impl Publisher {
         let bytes = frame.len() as u64;
         let mut blocking = Blocking::new(disk);
         blocking.write(file, self.offset, frame).map_err(StorageError::disk("append to the manifest"))?;
+        reach(match record {
+            Record::Checkpoint(_) => CrashPoint::CheckpointWritten,
+            _ => CrashPoint::DdlWritten,
+        });
         blocking.sync(file).map_err(StorageError::disk("sync the manifest"))?;
         self.offset += bytes;
         self.next_sequence += 1;
@@ -230,7 +235,9 @@ impl Publisher {
     }
 
     fn frame(&self, record: &Record) -> Vec<u8> {
-        file::frame(record, self.next_sequence, file::place(self.log, self.generation, self.offset))
+        let place = file::place(self.log, self.generation, self.offset);
+        // It is written after the sync of the one before.
+        file::frame(record, self.next_sequence, self.next_sequence, place)
     }
 
     /// Replaces the file by a new one that begins with the catalog and the kept checkpoints, and has
@@ -245,6 +252,7 @@ impl Publisher {
         blocking.sync(file).map_err(StorageError::disk("sync a new manifest"))?;
         let rename = DiskOp::Rename { from: PathBuf::from(file::NEXT_PATH), to: PathBuf::from(file::PATH) };
         blocking.run(rename).map_err(StorageError::disk("replace the manifest"))?;
+        reach(CrashPoint::ManifestRenamed);
         blocking.sync_dir(Path::new("")).map_err(StorageError::disk("sync the data directory"))?;
         if let Some(former) = self.file.replace(file) {
             disk.close(former);
@@ -313,12 +321,14 @@ impl NextFile {
         let generation = publisher.generation + 1;
         let mut rest = vec![Record::Catalog(publisher.catalog.clone())];
         rest.extend(publisher.retention.kept().iter().cloned().map(Record::Checkpoint));
+        // All are synced before the file gets its name: each says so of all.
+        let horizon = publisher.next_sequence + 1 + rest.len() as u64;
         let frames = |file_bytes: u64| {
             let mut content = Vec::new();
             let mut sequence = publisher.next_sequence;
             for record in std::iter::once(&Record::FileStart { generation, file_bytes }).chain(&rest) {
                 let place = file::place(publisher.log, generation, content.len() as u64);
-                content.extend(file::frame(record, sequence, place));
+                content.extend(file::frame(record, sequence, horizon, place));
                 sequence += 1;
             }
             (content, sequence)

@@ -39,13 +39,15 @@ pub fn read(disk: &mut dyn Disk, directory: DirectoryId) -> Result<Option<Manife
         Err(error) if error.kind == DiskErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StorageError::disk("read the manifest")(error)),
     };
-    Scan { content: &content, log: file::log_id(directory), found: ManifestFile::default() }.run().map(Some)
+    Scan { content: &content, log: file::log_id(directory), found: ManifestFile::default(), horizon: 0 }.run().map(Some)
 }
 
 struct Scan<'a> {
     content: &'a [u8],
     log: LogId,
     found: ManifestFile,
+    /// Records before this one were durable.
+    horizon: u64,
 }
 
 impl Scan<'_> {
@@ -93,7 +95,7 @@ impl Scan<'_> {
     }
 
     /// The record at an offset, the offset behind it and its number.
-    fn frame_at(&self, offset: usize) -> Result<Option<(Record, usize, u64)>> {
+    fn frame_at(&mut self, offset: usize) -> Result<Option<(Record, usize, u64)>> {
         let place = file::place(self.log, self.found.generation, offset as u64);
         let Some(bytes) = self.content.get(offset..) else { return Ok(None) };
         let room = bytes.len().saturating_sub(HEADER_BYTES) as u64;
@@ -109,18 +111,23 @@ impl Scan<'_> {
         if !header.verifies(payload, place) {
             return Ok(None);
         }
+        self.horizon = self.horizon.max(header.horizon);
         let record = Record::decode(payload).map_err(|detail| malformed(offset, detail))?;
         Ok(Some((record, offset + header.frame_bytes() as usize, header.position)))
     }
 
-    /// Nothing that follows a bad record may verify: it was written after the bad one was synced.
+    /// Nothing that follows a bad record may verify: it was written after the bad one was synced. Nor may one that
+    /// stands before it know of it: they came in one piece.
     fn judge_tail(&mut self, offset: usize) -> Result<()> {
+        let missing = self.found.next_sequence;
+        if self.horizon > missing {
+            return Err(rot(offset, format!("record {missing} was durable when this file got its name")));
+        }
         for at in (offset..self.content.len()).step_by(SECTOR) {
             let place = file::place(self.log, self.found.generation, at as u64);
             let kind = crate::log::frame::FrameKind::Manifest;
             let Parsed::Header(header) = parse_header(&self.content[at..], kind, place, u64::MAX) else { continue };
             if header.horizon > self.found.next_sequence {
-                let missing = self.found.next_sequence;
                 return Err(rot(
                     offset,
                     format!("record {missing} was durable, record {} stands at {at}", header.position),

@@ -8,7 +8,7 @@ use super::cut::segments_of;
 use crate::disk::Disk;
 use crate::error::{Result, StorageError};
 use crate::ids::{Epoch, ObjectId, OutboxPosition, ShardId};
-use crate::log::{DirectoryId, LogReader, ReadFrom, Record, SegmentFile, walk_headers};
+use crate::log::{DirectoryId, LogReader, ReadFrom, Record, SegmentFile, first_position, walk_headers};
 
 /// One staged frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl OutboxReader {
             }
             log.close(disk);
             if at == before {
-                return Err(self.damage(at, to));
+                return Err(self.damage(disk, at, to)?);
             }
         }
         Ok(frames)
@@ -82,7 +82,7 @@ impl OutboxReader {
                 break;
             }
         }
-        let Some(owner) = owner else { return Err(self.damage(at, to)) };
+        let Some(owner) = owner else { return Err(self.damage(disk, at, to)?) };
         let wanted = ReadFrom { origin: at.0, position: at.0, known_durable: 0 };
         LogReader::open(disk, self.directory, owner.log, vec![owner], wanted)
     }
@@ -106,11 +106,24 @@ impl OutboxReader {
         format!("outbox of sink {}, shard {}", self.owner.0, self.owner.1)
     }
 
-    fn damage(&self, at: OutboxPosition, to: OutboxPosition) -> StorageError {
-        StorageError::Rot {
-            file: self.name(),
-            offset: 0,
-            detail: format!("no verified frame follows position {at}, staged are frames up to {to}"),
+    /// What is wrong when no frame follows a position: named is the place where it should stand.
+    fn damage(&self, disk: &mut dyn Disk, at: OutboxPosition, to: OutboxPosition) -> Result<StorageError> {
+        let mut place = (self.name(), 0);
+        for segment in segments_of(disk, self.owner)? {
+            let name = || segment.path().display().to_string();
+            match first_position(disk, self.directory, &segment)? {
+                None => place = (name(), 0),
+                Some(first) if first <= at.0 => {
+                    let before = walk_headers(disk, self.directory, &segment, at.0)?;
+                    place = (name(), before.map_or(0, |walk| walk.end_offset));
+                    if walk_headers(disk, self.directory, &segment, to.0)?.is_some_and(|walk| at.0 < walk.end) {
+                        break;
+                    }
+                }
+                Some(_) => {}
+            }
         }
+        let detail = format!("no verified frame follows position {at}, staged are frames up to {to}");
+        Ok(StorageError::Rot { file: place.0, offset: place.1, detail })
     }
 }

@@ -25,8 +25,8 @@ impl PageFile {
     /// go on from, the others keep their space. Reads tables only.
     ///
     /// # Errors
-    /// `Missing`, `Foreign`, `Version`; `Rot` or `Malformed` when the last mark does not verify. An older mark that
-    /// does not verify is left out; see [`PageFile::retains`].
+    /// `Missing`, `Foreign`, `Version`, `Disk`; `Rot` or `Malformed` when the last mark does not verify. An older mark
+    /// that does not verify is left out; see [`PageFile::retains`].
     pub fn open(disk: &mut dyn Disk, path: &Path, shard: ShardId, marks: &[PageFileMark]) -> Result<Self> {
         let name = || path.display().to_string();
         let file = disk.open(path).map_err(|error| match error.kind {
@@ -45,7 +45,8 @@ impl PageFile {
             }
             match this.read_mark(disk, mark) {
                 Ok(retained) => this.retained.push(retained),
-                Err(error) if at + 1 == marks.len() => return Err(error),
+                // A read that failed says nothing about the bytes: the mark is not given up for it.
+                Err(error) if at + 1 == marks.len() || matches!(error, StorageError::Disk { .. }) => return Err(error),
                 Err(_) => {}
             }
         }

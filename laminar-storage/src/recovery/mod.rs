@@ -5,7 +5,7 @@
 //!
 //! Invariant: each step reads only what the steps before have made durable, and the machine can
 //! crash anywhere and start over: the same data comes out. Falling back to an older checkpoint is
-//! never silent and never passes a sink's progress.
+//! never silent, never passes a sink's progress, and never follows from a read that failed.
 
 use std::path::Path;
 
@@ -217,18 +217,35 @@ impl Recovery {
             Err(error) if error.kind == DiskErrorKind::NotFound => {}
             Err(error) => return Err(StorageError::disk("open the manifest")(error)),
         }
+        let logs = wal::list(disk)?;
+        self.refuse_older(logs.iter().map(|log| log.incarnation).max(), "a WAL file")?;
         if let Some(found) = crate::manifest::read(disk, self.identity.directory)? {
+            self.refuse_older(found.checkpoints.last().map(|newest| newest.incarnation), "the newest checkpoint")?;
             if found.torn {
                 self.notes.push("MANIFEST: an unfinished record at its end was cut".to_owned());
             }
             self.found = found;
-        } else if wal::list(disk)?.iter().any(|log| log.incarnation < self.identity.incarnation) {
+        } else if !logs.is_empty() {
             return Err(StorageError::Missing {
                 file: "MANIFEST".to_owned(),
                 detail: "the directory holds WAL files but no manifest".to_owned(),
             });
         }
         Ok(Step::Checkpoint)
+    }
+
+    /// A number that was used before is never used again (C4): an incarnation file that was put back is refused.
+    fn refuse_older(&self, used: Option<Incarnation>, by: &str) -> Result<()> {
+        let mine = self.identity.incarnation;
+        match used.filter(|used| *used >= mine) {
+            None => Ok(()),
+            Some(used) => Err(StorageError::Foreign {
+                file: "INCARNATION".to_owned(),
+                detail: format!(
+                    "it counts this as start {mine}, and start {used} has written {by}: it is an older copy"
+                ),
+            }),
+        }
     }
 
     fn choose_checkpoint(&mut self, disk: &mut dyn Disk, verify: VerifyState<'_>) -> Result<Step> {
@@ -255,7 +272,8 @@ impl Recovery {
                     self.checkpoint = Some(candidate.clone());
                     return Ok(Step::Outboxes);
                 }
-                Err(error) if error.is_power_loss() => return Err(error),
+                // A read that failed says nothing about the bytes, and falling back cannot be taken back.
+                Err(error @ StorageError::Disk { .. }) => return Err(error),
                 Err(error) => refused.push(format!("checkpoint {}: {error}", candidate.number)),
             }
         }

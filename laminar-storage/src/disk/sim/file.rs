@@ -4,7 +4,9 @@
 //! first; a sector without history is the same in `seen` and `durable`.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
+use super::crash::Kept;
 use super::image::Image;
 use super::random::Random;
 
@@ -61,6 +63,11 @@ impl SimFile {
         }
     }
 
+    /// Writes only a beginning, as a short write does.
+    pub(super) fn write_front(&mut self, offset: usize, data: &[u8], random: &mut Random) {
+        self.write(offset, &data[..random.below(data.len())]);
+    }
+
     pub(super) fn grow(&mut self, len: usize) {
         if len > self.seen.len() {
             self.set_len(len);
@@ -108,18 +115,26 @@ impl SimFile {
         self.sync_broken = true;
     }
 
-    /// What the device holds after the power came back: per sector any version since the last sync.
-    pub(super) fn after_power_cut(&self, random: &mut Random) -> Self {
-        let pick = random.below(self.lengths.len() + 1);
+    /// What the device holds after the power came back: per sector any version since the last sync. Of a torn
+    /// write some sectors hold what was there before.
+    pub(super) fn after_power_cut(&self, kept: Kept, torn: Option<Range<usize>>, random: &mut Random) -> Self {
+        let lengths = self.lengths.len();
+        let pick = match kept {
+            Kept::Nothing => 0,
+            Kept::All | Kept::Torn => lengths,
+            Kept::Some => random.below(lengths + 1),
+        };
         let len = if pick == 0 { self.durable.len() } else { self.lengths[pick - 1] };
         let mut content = self.durable.clone();
         content.resize(len.max(content.len()));
         let habit = random.below(4);
         for (sector, versions) in &self.history {
-            let choice = match habit {
-                0 => 0,
-                1 => versions.len(),
-                _ => random.below(versions.len() + 1),
+            let is_torn = torn.as_ref().is_some_and(|torn| torn.contains(sector));
+            let choice = match (kept, habit) {
+                (Kept::Nothing, _) | (Kept::Some, 0) => 0,
+                (Kept::Torn, _) if is_torn && random.coin() => versions.len() - 1,
+                (Kept::All | Kept::Torn, _) | (Kept::Some, 1) => versions.len(),
+                (Kept::Some, _) => random.below(versions.len() + 1),
             };
             let start = sector * SECTOR;
             if choice == 0 || start >= content.len() {
@@ -130,6 +145,22 @@ impl SimFile {
         }
         content.resize(len);
         Self { seen: content.clone(), durable: content, ..Self::default() }
+    }
+
+    /// Changes a part durably; a range beyond the end is left out.
+    pub(super) fn patch(&mut self, offset: usize, data: &[u8]) {
+        for image in [&mut self.seen, &mut self.durable] {
+            let start = offset.min(image.len());
+            let end = (offset + data.len()).min(image.len());
+            image.write(start, &data[..end - start]);
+        }
+    }
+
+    /// Cuts the file durably.
+    pub(super) fn cut(&mut self, len: usize) {
+        for image in [&mut self.seen, &mut self.durable] {
+            image.resize(len.min(image.len()));
+        }
     }
 
     /// A file whose content is durable.

@@ -46,8 +46,8 @@ impl Disk for SimDisk {
 
     fn open(&mut self, path: &Path) -> DiskResult<FileId> {
         let found = {
-            let world = self.world();
-            world.alive()?;
+            let mut world = self.world();
+            world.look("open")?;
             world.names.get(path)
         };
         match found {
@@ -66,21 +66,21 @@ impl Disk for SimDisk {
 
     fn len(&mut self, file: FileId) -> DiskResult<u64> {
         let inode = self.inode(file)?;
-        let world = self.world();
-        world.alive()?;
+        let mut world = self.world();
+        world.look("length")?;
         Ok(world.files[inode].len() as u64)
     }
 
     fn read_at(&mut self, file: FileId, offset: u64, into: &mut [u8]) -> DiskResult<usize> {
         let inode = self.inode(file)?;
-        let world = self.world();
-        world.alive()?;
+        let mut world = self.world();
+        world.look("read")?;
         Ok(world.files[inode].read_at(offset, into))
     }
 
     fn list(&mut self, dir: &Path) -> DiskResult<Vec<String>> {
-        let world = self.world();
-        world.alive()?;
+        let mut world = self.world();
+        world.look("list")?;
         let dir = if dir == Path::new(".") { Path::new("") } else { dir };
         let inside =
             |path: &PathBuf| (path.parent() == Some(dir)).then(|| path.file_name()?.to_str().map(str::to_owned));

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::crash::Kept;
 use super::file::SimFile;
 use super::handle::SimDisk;
 use super::namespace::{Namespace, Node};
-use super::world::World;
+use super::world::{Failure, World};
 use crate::disk::port::DiskErrorKind;
 use crate::disk::real::DiskCounters;
 
@@ -84,7 +85,23 @@ impl SimMachine {
     /// Makes the operation with this number fail. A failed write leaves some of its sectors, a failed
     /// sync makes later syncs of the file do nothing, as kernels do.
     pub fn fail_at(&self, operation: u64, kind: DiskErrorKind) {
-        self.world().failures.insert(operation, kind);
+        self.world().failures.insert(operation, Failure::Error(kind));
+    }
+
+    /// Makes the operation with this number fail as a short write does: a beginning is written, and the volume is
+    /// said to be full. An operation that is no write fails without effect.
+    pub fn write_short_at(&self, operation: u64) {
+        self.world().failures.insert(operation, Failure::Short);
+    }
+
+    /// Number of reads and look-ups so far; the number of the next one.
+    pub fn looks(&self) -> u64 {
+        self.world().looks
+    }
+
+    /// Makes the read or look-up with this number fail with `Io`.
+    pub fn fail_look_at(&self, look: u64) {
+        self.world().blind_at = Some(look);
     }
 
     /// Limits the sum of all file lengths; growth beyond it fails with `NoSpace`.
@@ -100,7 +117,13 @@ impl SimMachine {
     /// The machine after a power cut at this moment: what was synced and, by the seed, any legal part
     /// of the rest. This machine is left as it is.
     pub fn crash(&self, seed: u64) -> Self {
-        Self::from_world(self.world().after_power_cut(seed))
+        self.crash_keeping(Kept::Some, seed)
+    }
+
+    /// The machine after a power cut at this moment that leaves so much of what was not synced. This machine is left
+    /// as it is.
+    pub fn crash_keeping(&self, kept: Kept, seed: u64) -> Self {
+        Self::from_world(self.world().after_power_cut(kept, seed))
     }
 
     /// The machine after the process alone was killed at this moment: unsynced bytes can be read,
@@ -128,6 +151,23 @@ impl SimMachine {
         let mut world = self.world();
         let Some(Node::File(inode)) = world.names.get(path) else { return false };
         world.files[inode] = SimFile::settled(&content);
+        true
+    }
+
+    /// Changes a part of a file durably, as rot would; what lies beyond its end is left out. False if there is no
+    /// such file.
+    pub fn patch(&self, path: &Path, offset: u64, data: &[u8]) -> bool {
+        let mut world = self.world();
+        let Some(Node::File(inode)) = world.names.get(path) else { return false };
+        world.files[inode].patch(offset as usize, data);
+        true
+    }
+
+    /// Cuts a file durably. False if there is no such file.
+    pub fn cut(&self, path: &Path, len: u64) -> bool {
+        let mut world = self.world();
+        let Some(Node::File(inode)) = world.names.get(path) else { return false };
+        world.files[inode].cut(len as usize);
         true
     }
 

@@ -15,6 +15,7 @@ mod namespace;
 mod random;
 mod world;
 
+pub use crash::Kept;
 pub use handle::SimDisk;
 pub use machine::{Schedule, SimMachine, SimOp};
 

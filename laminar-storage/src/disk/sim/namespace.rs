@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::crash::Kept;
 use super::random::Random;
 
 /// Number of a file's content in the world; names point to it.
@@ -102,14 +103,14 @@ impl Namespace {
     }
 
     /// The names after the power came back: any subset of the unsynced changes, in order.
-    pub(super) fn after_power_cut(&self, random: &mut Random) -> Self {
+    pub(super) fn after_power_cut(&self, which: Kept, random: &mut Random) -> Self {
         let mut names = self.durable.clone();
         let habit = random.below(4);
         for change in &self.pending {
-            let kept = match habit {
-                0 => false,
-                1 => true,
-                _ => random.coin(),
+            let kept = match (which, habit) {
+                (Kept::Nothing, _) | (Kept::Some, 0) => false,
+                (Kept::All | Kept::Torn, _) | (Kept::Some, 1) => true,
+                (Kept::Some, _) => random.coin(),
             };
             if kept {
                 change.apply(&mut names);

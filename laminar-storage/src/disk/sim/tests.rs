@@ -130,3 +130,56 @@ fn the_same_seed_gives_the_same_order_of_completions() {
     assert_eq!(order(5), order(5));
     assert_ne!(order(5), order(6));
 }
+
+#[test]
+fn a_power_cut_keeps_nothing_everything_or_everything_but_a_part_of_the_last_write() {
+    let machine = SimMachine::new(1);
+    write_and_sync(&machine, "a", &[1; 4096]);
+    let mut disk = machine.disk();
+    let file = disk.open(Path::new("a")).unwrap();
+    Blocking::new(&mut disk).write(file, 0, vec![2; 1024]).unwrap();
+    let left = |kept, seed| {
+        let content = machine.crash_keeping(kept, seed).content(Path::new("a")).unwrap();
+        content.chunks(512).map(|sector| sector[0]).collect::<Vec<_>>()
+    };
+    assert_eq!(left(Kept::Nothing, 1), [1; 8]);
+    assert_eq!(left(Kept::All, 1), [2, 2, 1, 1, 1, 1, 1, 1]);
+    let torn: std::collections::BTreeSet<_> = (0..100).map(|seed| left(Kept::Torn, seed)[..2].to_vec()).collect();
+    assert_eq!(torn.len(), 4, "a write that was done is torn in each way");
+    disk.submit(DiskOp::Write { file, offset: 2048, data: vec![3; 1024] });
+    assert_eq!(left(Kept::Nothing, 1), [1; 8]);
+    assert_eq!(left(Kept::All, 1), [2, 2, 1, 1, 3, 3, 1, 1], "what was on its way is done");
+    let torn: std::collections::BTreeSet<_> = (0..100).map(|seed| left(Kept::Torn, seed)).collect();
+    assert_eq!(torn.len(), 4, "the write on its way is torn in each way");
+    assert!(torn.iter().all(|left| left[..4] == [2, 2, 1, 1]), "and no other: {torn:?}");
+}
+
+#[test]
+fn a_short_write_leaves_a_beginning_and_a_failed_look_is_one() {
+    let machine = SimMachine::new(3);
+    write_and_sync(&machine, "a", &[1; 2048]);
+    let mut disk = machine.disk();
+    let file = disk.open(Path::new("a")).unwrap();
+    machine.write_short_at(machine.operations());
+    let failed = Blocking::new(&mut disk).write(file, 0, vec![2; 2048]).unwrap_err();
+    assert_eq!(failed.kind, DiskErrorKind::NoSpace);
+    let content = machine.content(Path::new("a")).unwrap();
+    let written = content.iter().position(|byte| *byte == 1).unwrap();
+    assert!(written > 0 && content[written..].iter().all(|byte| *byte == 1), "{written} bytes were written");
+    machine.fail_look_at(machine.looks() + 1);
+    assert_eq!(disk.len(file).unwrap(), 2048);
+    assert_eq!(disk.read_at(file, 0, &mut [0; 8]).unwrap_err().kind, DiskErrorKind::Io);
+    assert_eq!(disk.read_at(file, 0, &mut [0; 8]).unwrap(), 8);
+}
+
+#[test]
+fn rot_changes_bytes_durably_and_a_cut_file_stays_cut() {
+    let machine = SimMachine::new(1);
+    write_and_sync(&machine, "a", &[1; 600]);
+    assert!(machine.patch(Path::new("a"), 599, &[9, 9]) && !machine.patch(Path::new("b"), 0, &[9]));
+    assert!(machine.cut(Path::new("a"), 900));
+    let left = machine.crash(1).content(Path::new("a")).unwrap();
+    assert_eq!((left.len(), left[598], left[599]), (600, 1, 9), "nothing grows");
+    assert!(machine.cut(Path::new("a"), 10));
+    assert_eq!(machine.crash(2).content(Path::new("a")), Some(vec![1; 10]));
+}

@@ -4,9 +4,10 @@
 //! number where the power is cut nothing takes effect any more.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::file::SimFile;
+use super::file::{SECTOR, SimFile};
 use super::machine::{Schedule, SimOp};
 use super::namespace::{Inode, Namespace, Node};
 use super::random::Random;
@@ -23,6 +24,21 @@ pub(super) struct Pending {
     pub(super) inode: Option<Inode>,
 }
 
+/// How an operation fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    Error(DiskErrorKind),
+    /// A beginning is written, then the volume is full.
+    Short,
+}
+
+/// Where the last write went.
+#[derive(Clone, Debug)]
+pub(super) struct LastWrite {
+    pub(super) inode: Inode,
+    pub(super) sectors: Range<usize>,
+}
+
 pub(super) struct World {
     pub(super) files: Vec<SimFile>,
     pub(super) names: Namespace,
@@ -32,7 +48,10 @@ pub(super) struct World {
     pub(super) schedule: Schedule,
     pub(super) operations: u64,
     pub(super) power_cut_at: Option<u64>,
-    pub(super) failures: BTreeMap<u64, DiskErrorKind>,
+    pub(super) failures: BTreeMap<u64, Failure>,
+    pub(super) looks: u64,
+    pub(super) blind_at: Option<u64>,
+    pub(super) last_write: Option<LastWrite>,
     pub(super) capacity: u64,
     pub(super) trace: Vec<SimOp>,
     pub(super) dead: bool,
@@ -51,6 +70,9 @@ impl World {
             operations: 0,
             power_cut_at: None,
             failures: BTreeMap::new(),
+            looks: 0,
+            blind_at: None,
+            last_write: None,
             capacity: u64::MAX,
             trace: Vec::new(),
             dead: false,
@@ -68,9 +90,26 @@ impl World {
         self.operations += 1;
         self.trace.push(SimOp { number, what, path: path.to_owned() });
         match self.failures.remove(&number) {
-            Some(kind) => Err(DiskError { kind, message: format!("{what} {}: injected failure", path.display()) }),
+            Some(failure) => {
+                let kind = match failure {
+                    Failure::Error(kind) => kind,
+                    Failure::Short => DiskErrorKind::NoSpace,
+                };
+                Err(DiskError { kind, message: format!("{what} {}: injected failure", path.display()) })
+            }
             None => Ok(()),
         }
+    }
+
+    /// Counts a read or look-up; an error if this one is to fail.
+    pub(super) fn look(&mut self, what: &'static str) -> DiskResult<()> {
+        self.alive()?;
+        let number = self.looks;
+        self.looks += 1;
+        if self.blind_at == Some(number) {
+            return Err(DiskError { kind: DiskErrorKind::Io, message: format!("{what}: injected failure") });
+        }
+        Ok(())
     }
 
     pub(super) fn alive(&self) -> DiskResult<()> {
@@ -159,10 +198,11 @@ impl World {
 
     fn execute(&mut self, pending: &Pending) -> DiskResult<()> {
         let path = self.path_of(pending);
+        let failure = self.failures.get(&self.operations).copied();
         let begun = self.begin(name_of(&pending.op), &path);
         if let Err(error) = begun {
             if !self.dead {
-                self.fail_partly(pending);
+                self.fail_partly(pending, failure);
             }
             return Err(error);
         }
@@ -170,9 +210,13 @@ impl World {
     }
 
     /// What a failed operation leaves behind.
-    fn fail_partly(&mut self, pending: &Pending) {
+    fn fail_partly(&mut self, pending: &Pending, failure: Option<Failure>) {
         let Some(inode) = pending.inode else { return };
         match &pending.op {
+            DiskOp::Write { offset, data, .. } if failure == Some(Failure::Short) => {
+                self.files[inode].write_front(*offset as usize, data, &mut self.random);
+            }
+            _ if failure == Some(Failure::Short) => {}
             DiskOp::Write { offset, data, .. } => {
                 self.files[inode].write_some(*offset as usize, data, &mut self.random);
             }
@@ -194,6 +238,8 @@ impl World {
                 let inode = file(self)?;
                 self.reserve(inode, *offset + data.len() as u64, "write")?;
                 self.files[inode].write(*offset as usize, data);
+                let (start, end) = (*offset as usize, *offset as usize + data.len());
+                self.last_write = Some(LastWrite { inode, sectors: start / SECTOR..end.div_ceil(SECTOR) });
             }
             DiskOp::Sync { .. } => {
                 let inode = file(self)?;
