@@ -1,7 +1,7 @@
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
-use laminar_storage::disk::{DiskErrorKind, SimMachine};
+use laminar_storage::disk::SimMachine;
 
 use super::flow::{count_nodes, insert, options, plain};
 use super::kit::*;
@@ -17,11 +17,11 @@ fn four_shards(reactors: u16) -> EngineOptions {
     EngineOptions { shards: Some(4), ..options(reactors) }
 }
 
-fn open(machine: &SimMachine, reactors: u16, feeds: &Arc<Feeds>, seed: u64) -> Driver {
+pub fn open(machine: &SimMachine, reactors: u16, feeds: &Arc<Feeds>, seed: u64) -> Driver {
     open_telling(machine, reactors, feeds, seed, None)
 }
 
-fn open_telling(
+pub fn open_telling(
     machine: &SimMachine,
     reactors: u16,
     feeds: &Arc<Feeds>,
@@ -124,45 +124,6 @@ fn acknowledged_rows_survive_a_power_cut_and_a_change_of_the_core_count() {
     let mut driver = open(&machine, 2, &Feeds::new(0), 99);
     assert_eq!(rows_of(&mut driver, 2), expected);
     assert_eq!(rows_of(&mut driver, 3), (0..5).map(|key| vec![key, 7, 7]).collect::<Vec<_>>());
-}
-
-/// Whichever operation of the disk fails: the engine ends with the reason, and what it acknowledged is
-/// there when the power is cut then.
-#[test]
-fn no_row_is_acknowledged_whose_write_or_sync_failed() {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    for seed in 0..120 {
-        let machine = SimMachine::new(seed);
-        let telling = told.clone();
-        let on_fatal = move |error: &EngineError| telling.lock().unwrap().push((seed, error.to_string()));
-        let mut driver = open_telling(&machine, 2, &Feeds::new(0), seed + 1, Some(Arc::new(on_fatal)));
-        deploy(&mut driver, vec![source(1, None, 0), kept(2, 1)]);
-        machine.fail_at(machine.operations() + seed / 2, DiskErrorKind::Io);
-        let acknowledged = Arc::new(Mutex::new(Vec::new()));
-        for i in 0..60 {
-            let taken = acknowledged.clone();
-            let note = move |answer: Result<_, EngineError>| {
-                if answer.is_ok() {
-                    taken.lock().unwrap().push(vec![i, i, i]);
-                }
-            };
-            driver.handle().insert(insert(1, &[(i, i, i)]), crate::engine::Reply::new(note));
-            if i % 10 == 9 {
-                driver.handle().checkpoint(crate::engine::Reply::ignored());
-            }
-            for _ in 0..seed % 5 {
-                driver.round();
-            }
-        }
-        driver.settle().unwrap();
-        drop(driver);
-        let rows = rows_of(&mut open(&machine.crash(seed), 2, &Feeds::new(0), seed + 2), 2);
-        for row in acknowledged.lock().unwrap().iter() {
-            assert!(rows.contains(row), "seed {seed}: {row:?} was acknowledged, found {}", rows.len());
-        }
-    }
-    let told = told.lock().unwrap();
-    assert!(told.len() > 60 && told.iter().all(|(_, error)| error.contains("LDB-10")), "{told:?}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 mod durable;
+mod failing;
 mod flow;
 mod kit;
 mod pressure;
