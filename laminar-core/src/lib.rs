@@ -19,4 +19,4 @@ pub mod reactor;
 pub mod shard;
 pub mod watermark;
 
-pub use laminar_storage::ids;
+pub use laminar_storage::{crash_point, ids};

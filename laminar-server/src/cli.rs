@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 use crate::boot;
 use crate::checkpoints;
 use crate::exit::Exit;
+#[cfg(debug_assertions)]
+use crate::failpoints;
 
 /// LaminarDB: streaming SQL on pinned cores.
 #[derive(Debug, Parser)]
@@ -19,6 +21,11 @@ struct Arguments {
     /// Writes the bound addresses to this file, as JSON, once the server is ready.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+
+    /// Lists the places where the process can be made to die, by LAMINAR_CRASH_AT=NAME[:N]. Only in builds for tests.
+    #[cfg(debug_assertions)]
+    #[arg(long)]
+    list_failpoints: bool,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -48,6 +55,13 @@ enum CheckpointCommand {
 /// Why it could not start or had to stop.
 pub fn run() -> Result<(), Exit> {
     let arguments = Arguments::parse();
+    #[cfg(debug_assertions)]
+    if arguments.list_failpoints {
+        failpoints::list();
+        return Ok(());
+    }
+    #[cfg(debug_assertions)]
+    failpoints::arm()?;
     match arguments.command {
         Some(Command::Check) => boot::check(&arguments.config),
         Some(Command::Checkpoint(what)) => {

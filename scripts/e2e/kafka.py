@@ -106,6 +106,10 @@ def recompute(rows):
     return result
 
 
+class ServerEnded(Exception):
+    """The server ended before it was ready."""
+
+
 class Server:
     """laminardb-server in a directory of its own, killed and started again at will."""
 
@@ -134,17 +138,19 @@ class Server:
         self.process = None
         self.restarts_s = []
 
-    def start(self):
+    def start(self, crash_at=None):
         ready = self.directory / "ready"
         ready.unlink(missing_ok=True)
         began = time.monotonic()
         with open(self.directory / "log", "ab") as log:
             command = [self.binary, "--config", "laminardb.toml", "--ready-file", "ready"]
+            environment = self.environment | ({"LAMINAR_CRASH_AT": crash_at} if crash_at else {})
             self.process = subprocess.Popen(
-                command, cwd=self.directory, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, cwd=self.directory, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         while not ready.exists():
-            assert self.process.poll() is None, f"the server ended at its start:\n{self.log_tail()}"
+            if self.process.poll() is not None:
+                raise ServerEnded(f"the server ended at its start:\n{self.log_tail()}")
             assert time.monotonic() - began < PATIENCE_S, f"the server is not ready:\n{self.log_tail()}"
             time.sleep(0.005)
         self.restarts_s.append(time.monotonic() - began)
@@ -344,6 +350,34 @@ def killed(binary, kafka, rows, expected, run: str, kills: int, exact: bool = Fa
         print(f"exactly once, kill -9 at {kills} points: {len(expected)} bars and {len(rows)} copied trades, 0 lost, 0 doubled, 0 wrong, slowest start {slowest:.2f} s")
 
 
+# Where an exactly-once applier can die (laminardb-server --list-failpoints), and the publication before it.
+APPLIER_POINTS = ("marker-read", "checkpoint-published", "commit-begins", "commit-half-sent", "commit-prepared", "commit-done")
+
+
+def killed_at_points(binary, kafka, rows, expected, run: str, points):
+    """The server dies at each point while trades flow, then starts again without it."""
+    with serving(binary, kafka, run, exact=True) as server:
+        for number, point in enumerate(points):
+            server.kill()
+            try:
+                server.start(crash_at=point)
+            except ServerEnded:
+                pass  # The start itself has reached the point.
+            kafka.produce(f"trades_{run}", rows[len(rows) * number // len(points) : len(rows) * (number + 1) // len(points)])
+
+            def dead():
+                return server.process.poll() is not None or f"crash point {point} is not reached"
+
+            wait(f"the server to die at {point}", dead)
+            assert f"crash point {point} is reached" in server.log_tail(), f"{point}: died otherwise:\n{server.log_tail()}"
+            server.start()
+        kafka.produce(f"trades_{run}", end_rows(rows))
+        twice = check(server, kafka, run, expected, kills=0)
+        assert twice == 0, "each bar is written exactly once"
+        check_copies(kafka, run, len(rows))
+        print(f"exactly once, dead at {', '.join(points)}: 0 lost, 0 doubled, 0 wrong")
+
+
 def broker_away(binary, kafka, rows, expected, run: str, exact: bool = False):
     with serving(binary, kafka, run, exact) as server:
         half = len(rows) // 2
@@ -383,6 +417,14 @@ def main():
     arguments.add_argument("--target", type=pathlib.Path, required=True, help="directory with the binaries")
     arguments.add_argument("--trades", type=int, default=1_000_000)
     arguments.add_argument("--kills", type=int, default=30)
+    arguments.add_argument(
+        "--crash-points",
+        nargs="*",
+        choices=APPLIER_POINTS,
+        default=APPLIER_POINTS,
+        metavar="POINT",
+        help=f"where the server dies besides (none after the option: nowhere): {', '.join(APPLIER_POINTS)}",
+    )
     arguments.add_argument("--seed", type=int, default=int(time.time()))
     given = arguments.parse_args()
     os.environ["TZ"] = "UTC"
@@ -398,6 +440,8 @@ def main():
         undisturbed(given.target / "laminardb-server", kafka, rows, expected, f"calm_{given.seed}")
         killed(given.target / "laminardb-server", kafka, rows, expected, f"kills_{given.seed}", given.kills)
         killed(given.target / "laminardb-server", kafka, rows, expected, f"exact_{given.seed}", 2 * given.kills, exact=True)
+        if given.crash_points:
+            killed_at_points(given.target / "laminardb-server", kafka, rows, expected, f"points_{given.seed}", given.crash_points)
         if kafka.is_ours():
             broker_away(given.target / "laminardb-server", kafka, rows, expected, f"away_{given.seed}")
             broker_away(given.target / "laminardb-server", kafka, rows, expected, f"back_{given.seed}", exact=True)

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use laminar_connector_kit::ConnectorError;
 use laminar_core::connector::{Applier, Fault, Frame, Readiness, SinkIdentity};
+use laminar_core::crash_point::{CrashPoint, reach};
 use laminar_core::ids::{CheckpointNumber, ShardId};
 
 /// The file that a commit is writing, in the life's directory.
@@ -94,7 +95,11 @@ impl Parts {
         let (unfinished, part) = (life.join(UNFINISHED), self.part(checkpoint));
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished)?;
         let mut file = BufWriter::with_capacity(256 * 1024, file);
-        for value in frames.iter().flat_map(|frame| &frame.records).filter_map(|record| record.value.as_deref()) {
+        let values = frames.iter().flat_map(|frame| &frame.records).filter_map(|record| record.value.as_deref());
+        for (index, value) in values.enumerate() {
+            if index == 1 {
+                reach(CrashPoint::CommitHalfSent);
+            }
             file.write_all(value)?;
             file.write_all(b"\n")?;
         }
@@ -103,7 +108,9 @@ impl Parts {
         if part.exists() {
             return Err(io::Error::new(ErrorKind::AlreadyExists, "another process has written this checkpoint"));
         }
+        reach(CrashPoint::CommitPrepared);
         fs::rename(&unfinished, part)?;
+        reach(CrashPoint::CommitNamed);
         sync_directory(&self.directory)
     }
 

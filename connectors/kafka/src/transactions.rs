@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use laminar_core::connector::{Applier, ConnectorError, Frame, Readiness, SinkIdentity};
+use laminar_core::crash_point::{CrashPoint, reach};
 use laminar_core::ids::{CheckpointNumber, ShardId};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -73,7 +74,10 @@ impl KafkaTransactions {
         let failed = |error: &KafkaError| self.trouble(&running.producer, error, Instant::now() >= deadline);
         running.producer.begin_transaction().map_err(|error| failed(&error))?;
         let stamp = self.options.stamp;
-        for record in frames.iter().flat_map(|frame| &frame.records) {
+        for (index, record) in frames.iter().flat_map(|frame| &frame.records).enumerate() {
+            if index == 1 {
+                reach(CrashPoint::CommitHalfSent);
+            }
             let mut message: BaseRecord<'_, [u8], [u8], Ticket> = BaseRecord::with_opaque_to(&self.options.topic, 0);
             message.key = record.key.as_deref();
             message.payload = record.value.as_deref();
@@ -94,6 +98,7 @@ impl KafkaTransactions {
         }
         flushed.map_err(|error| failed(&error))?;
         // Of records that librdkafka has thrown away the commit knows the cause; it cannot succeed then.
+        reach(CrashPoint::CommitPrepared);
         running.producer.commit_transaction(left()).map_err(|error| failed(&error))?;
         if let Some(error) = lost {
             return Err(failed(&error));

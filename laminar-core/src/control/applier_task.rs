@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::sealed::Sealed;
 use super::source_task::Stop;
 use crate::connector::{Applier, ConnectorError, Fault, Frame, Readiness, SinkFactory, SinkIdentity};
+use crate::crash_point::{CrashPoint, reach};
 use crate::engine::message::{Command, ControlLetter, Notice};
 use crate::engine::{FrameQueue, Staged};
 use crate::graph::{Delivery, SinkSpec};
@@ -101,6 +102,7 @@ impl ApplierTask {
     fn start(&mut self) -> Result<(), ConnectorError> {
         let mut applier = self.parts.factory.create(&self.parts.spec, self.parts.identity)?;
         let marker = applier.start()?;
+        reach(CrashPoint::MarkerRead);
         if let (Some(sealed), Some(marker)) = (&mut self.sealed, marker) {
             if marker > sealed.newest() {
                 return Err(ahead(marker, sealed.newest(), self.parts.identity));
@@ -116,7 +118,9 @@ impl ApplierTask {
     fn commit(&mut self) -> Result<Next, ConnectorError> {
         let (Some(sealed), Some(applier)) = (&mut self.sealed, &mut self.applier) else { return Ok(Next::Wait(None)) };
         let Some(next) = sealed.next() else { return Ok(Next::Wait(None)) };
+        reach(CrashPoint::CommitBegins);
         applier.commit(next.checkpoint, &next.frames)?;
+        reach(CrashPoint::CommitDone);
         self.acknowledged = sealed.committed(next.checkpoint);
         self.acknowledge();
         Ok(Next::Again)

@@ -11,6 +11,7 @@ use super::core::Control;
 use super::deploy::DeployFlight;
 use super::planner::{Planner, home_of};
 use crate::connector::{Position, SplitKey};
+use crate::crash_point::{CrashPoint, reach};
 use crate::engine::message::{Command, ControlLetter, Event};
 use crate::engine::status::ObjectState;
 use crate::engine::{Boot, EngineError, NewObject, Reply};
@@ -96,6 +97,8 @@ impl Control {
             *left = left.saturating_sub(1);
             if *left == 0 {
                 self.boot_next();
+            } else {
+                reach(CrashPoint::ReplayHalf);
             }
         }
     }

@@ -15,6 +15,7 @@ use super::query::{Follower, ReadFlight, StatusFlight, WaitingRead};
 use super::source_task::Stop;
 use super::stop::Draining;
 use crate::connector::{Fault, Registry};
+use crate::crash_point::{CrashPoint, reach};
 use crate::engine::message::{Command, ControlLetter, Event, Notice, Request};
 use crate::engine::status::ObjectState;
 use crate::engine::{Boot, ControlStore, Deployed, Deployment, EngineError, EngineOptions, GroupId, Reply};
@@ -330,6 +331,9 @@ impl Control {
                         }
                     }
                     self.broadcast(|| Command::Barrier(barrier));
+                    if barrier.checkpoint.is_some() {
+                        reach(CrashPoint::BarrierInjected);
+                    }
                 }
                 Action::Stuck(_) => {
                     self.stuck = true;

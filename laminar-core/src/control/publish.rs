@@ -16,6 +16,7 @@ use crate::engine::{ENGINE_ISLAND, EngineError, GroupId, Reply, page_marks};
 use crate::ids::{CheckpointNumber, IslandId, Lsn, ObjectId, ReactorId};
 use crate::operator::Barrier;
 use laminar_storage::StorageError;
+use laminar_storage::crash_point::{CrashPoint, reach};
 use laminar_storage::manifest::{
     CatalogChange, CatalogEntry, CheckpointDraft, Cursor as KeptCursor, IslandState, ObjectKind as KeptKind,
     PageFileMark as KeptMark, WalMark,
@@ -99,11 +100,13 @@ impl Control {
             return;
         }
         let draft = self.draft(barrier, &collecting);
+        reach(CrashPoint::CheckpointDurable);
         let Some(store) = self.store.as_mut() else { return };
         // The number stands in the outboxes already: it was given with the barrier.
         let number = barrier.checkpoint.unwrap_or_else(|| store.publisher.next_number());
         match store.publisher.publish_numbered(store.disk.as_mut(), number, draft) {
             Ok(()) => {
+                reach(CrashPoint::CheckpointPublished);
                 self.newest_checkpoint = Some((number, now));
                 self.tell_published(number);
                 for reply in collecting.replies {
@@ -170,9 +173,12 @@ impl Control {
         });
         let over: Vec<WalLog> =
             store.old_logs.iter().copied().filter(|log| retention.wal_floor(*log) == Lsn(u64::MAX)).collect();
-        for log in over {
-            if remove_log(store.disk.as_mut(), log).is_ok() {
-                store.old_logs.retain(|kept| *kept != log);
+        for (index, log) in over.iter().enumerate() {
+            if index > 0 {
+                reach(CrashPoint::FreedHalf);
+            }
+            if remove_log(store.disk.as_mut(), *log).is_ok() {
+                store.old_logs.retain(|kept| kept != log);
             }
         }
         self.broadcast(|| Command::Published(note.clone()));
@@ -200,7 +206,10 @@ impl Control {
     fn publish_catalog(&mut self, change: CatalogChange) -> Result<(), EngineError> {
         let Some(store) = self.store.as_mut() else { return Ok(()) };
         match store.publisher.publish_catalog(store.disk.as_mut(), change) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                reach(CrashPoint::DdlDurable);
+                Ok(())
+            }
             Err(error @ StorageError::NoSpace { .. }) => Err(error.into()),
             Err(error) => {
                 let error: EngineError = error.into();

@@ -15,6 +15,7 @@ use crate::ids::{Lsn, ObjectId, ReactorId, ShardId};
 use crate::operator::Barrier;
 use laminar_storage::StorageError;
 use laminar_storage::arena::Arena;
+use laminar_storage::crash_point::{CrashPoint, reach};
 use laminar_storage::disk::{Completion, Disk};
 use laminar_storage::page_file::{Finish, PageFile, PageFileMark, WriteStep};
 use laminar_storage::wal::Wal;
@@ -208,10 +209,15 @@ impl Store {
             }
             job.written = true;
         }
-        let before = job.marks.len();
+        let (before, shards) = (job.marks.len(), self.pages.len());
         for page in &mut self.pages[before..] {
             match page.finish(self.disk.as_mut())? {
-                Finish::Done(mark) => job.marks.push(mark),
+                Finish::Done(mark) => {
+                    job.marks.push(mark);
+                    if job.marks.len() < shards {
+                        reach(CrashPoint::SnapshotHalf);
+                    }
+                }
                 Finish::Pending => return Ok(false),
             }
         }

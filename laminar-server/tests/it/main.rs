@@ -8,6 +8,7 @@
 #[allow(dead_code, reason = "the connector's own tests share a server")]
 mod cluster;
 mod consistency;
+mod crash_points;
 mod demo;
 mod durable;
 mod exact;

@@ -97,6 +97,13 @@ impl Server {
 
     /// Starts the process and waits until it serves.
     pub fn resume(&mut self) {
+        if let Some(status) = self.resume_with(&[]) {
+            panic!("the server ended at its start: {status}\n{}", self.log());
+        }
+    }
+
+    /// Starts the process with variables of the environment and waits until it serves or ends; then says how.
+    pub fn resume_with(&mut self, variables: &[(&str, &str)]) -> Option<ExitStatus> {
         assert!(self.child.is_none(), "the server runs already");
         let ready = self.directory().join("ready");
         let _ = std::fs::remove_file(&ready);
@@ -105,6 +112,7 @@ impl Server {
         let mut child = binary()
             .current_dir(self.directory())
             .args(["--ready-file", "ready"])
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
@@ -112,7 +120,7 @@ impl Server {
         let began = Instant::now();
         while !ready.exists() {
             if let Some(status) = child.try_wait().expect("a process") {
-                panic!("the server ended at its start: {status}\n{}", self.log());
+                return Some(status);
             }
             assert!(began.elapsed() < DEADLINE, "the server is not ready\n{}", self.log());
             std::thread::sleep(Duration::from_millis(2));
@@ -122,6 +130,7 @@ impl Server {
         let address = |key: &str| addresses[key].as_str().and_then(|a| a.parse().ok()).expect("an address");
         (self.http, self.pgwire) = (address("http"), address("pgwire"));
         self.child = Some(child);
+        None
     }
 
     /// SIGTERM; returns how the process ended.
@@ -158,6 +167,19 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Waits a while for the process to end by itself; then says how.
+    pub async fn ends_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let began = Instant::now();
+        while began.elapsed() < patience {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().expect("a process")) {
+                self.child = None;
+                return Some(status);
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        None
     }
 
     /// A client over the PostgreSQL protocol.
