@@ -45,8 +45,7 @@ fn insert_through(driver: &mut Driver, seed: u64) -> Vec<Vec<i64>> {
         }
     }
     driver.advance(1_000_000).unwrap();
-    let rows = acknowledged.lock().unwrap().clone();
-    rows
+    acknowledged.lock().unwrap().clone()
 }
 
 /// Whichever operation of the disk fails, and however: the engine ends with the reason, unless it has asked for
