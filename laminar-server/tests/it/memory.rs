@@ -38,7 +38,9 @@ async fn view_at_its_memory_limit_waits_or_stops_and_goes_on_with_a_higher_one()
         assert!(refused.contains("RESUME stops") && refused.contains("1048576"), "{refused}");
         let (_, pipeline) = server.http("GET", "/api/v1/pipelines/waits", None);
         let shown = |part: &str| assert!(pipeline.contains(part), "{part} not in {pipeline}");
-        ["\"memory_limit\":1048576", "\"memory_policy\":\"backpressure\"", "\"memory_full_since\":1"].map(shown);
+        for part in ["\"memory_limit\":1048576", "\"memory_policy\":\"backpressure\"", "\"memory_full_since\":1"] {
+            shown(part);
+        }
         let (_, metrics) = server.http("GET", "/metrics", None);
         for line in ["memory_full{pipeline=\"waits\"} 1", "memory_full{pipeline=\"stops\"} 0", "state_bytes{pipeline="]
         {
