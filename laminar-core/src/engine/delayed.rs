@@ -1,7 +1,8 @@
 //! Rows of clients that wait, before they are logged, for a sink that they would feed.
 //!
 //! Invariants: what waits has not been accepted and is answered within [`PATIENCE_US`]; rows of one
-//! object keep their order.
+//! object keep their order; what nobody waits for any more is not accepted, because its client was told
+//! that it was cancelled, and may send it again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -52,12 +53,18 @@ impl Engine {
         self.delayed.choked.contains(&push.plan.group).then_some(push)
     }
 
-    /// Takes pushed rows, at once or when the sink that they would feed has room.
+    /// Takes pushed rows, at once or when the sink that they would feed has room and earlier rows of the
+    /// object have been taken.
     pub(super) fn insert(&mut self, insert: Insert, reply: Reply<Inserted>, now: Now) {
-        let Some(push) = self.choked(&insert) else { return self.take(insert, reply, now) };
-        let size = bytes(&insert);
-        if self.delayed.bytes + size > self.limits.outbox_bytes {
-            return reply.send(Err(refusal(push, 0)));
+        let earlier = self.delayed.waiting.iter().any(|waiting| waiting.insert.object == insert.object);
+        let choked = self.choked(&insert).map(|push| push.plan.source.name.clone());
+        if choked.is_none() && !earlier {
+            return self.take(insert, reply, now);
+        }
+        let (size, limit) = (bytes(&insert), self.limits.outbox_bytes);
+        // One may always wait, however large it is: without the sink it would have been taken.
+        if let Some(object) = choked.filter(|_| self.delayed.bytes > 0 && self.delayed.bytes + size > limit) {
+            return reply.send(Err(EngineError::Crowded { object, waiting: self.delayed.bytes, limit }));
         }
         self.delayed.bytes += size;
         self.delayed.waiting.push_back(Waiting { until: now.micros + PATIENCE_US, insert, reply });
@@ -67,15 +74,17 @@ impl Engine {
     pub(super) fn admit_delayed(&mut self, now: Now) -> bool {
         let mut busy = false;
         for waiting in std::mem::take(&mut self.delayed.waiting) {
+            let closed = waiting.reply.is_closed();
             let choked = self.choked(&waiting.insert);
-            if choked.is_some() && now.micros < waiting.until {
+            if choked.is_some() && !closed && now.micros < waiting.until {
                 self.delayed.waiting.push_back(waiting);
                 continue;
             }
-            let refusal = choked.map(|push| refusal(push, PATIENCE_US / 1_000_000));
+            let refusal = choked.map(refusal);
             self.delayed.bytes -= bytes(&waiting.insert);
             busy = true;
             match refusal {
+                _ if closed => {}
                 Some(refusal) => waiting.reply.send(Err(refusal)),
                 None => self.take(waiting.insert, waiting.reply, now),
             }
@@ -84,6 +93,6 @@ impl Engine {
     }
 }
 
-fn refusal(push: &Push, seconds: u64) -> EngineError {
-    EngineError::Choked { object: push.plan.source.name.clone(), seconds }
+fn refusal(push: &Push) -> EngineError {
+    EngineError::Choked { object: push.plan.source.name.clone(), seconds: PATIENCE_US / 1_000_000 }
 }

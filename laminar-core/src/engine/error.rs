@@ -112,6 +112,18 @@ pub enum EngineError {
         /// How long.
         seconds: u64,
     },
+    /// So many rows wait for full sinks already that no more may.
+    #[error(
+        "LDB-3016: the INSERT into {object} was not taken: {waiting} bytes of earlier INSERTs wait for sinks whose targets do not take their rows, and {limit} may on a reactor; nothing was written: send it again when the targets have caught up (SHOW PIPELINES and /api/v1/sinks tell)"
+    )]
+    Crowded {
+        /// The object.
+        object: String,
+        /// Bytes that wait.
+        waiting: u64,
+        /// Bytes that may.
+        limit: u64,
+    },
     /// A defect of the engine.
     #[error("LDB-3999: internal: {0}")]
     Internal(String),
@@ -139,6 +151,7 @@ impl EngineError {
             Self::Limit { .. } => "LDB-3013",
             Self::NoSpace => "LDB-3014",
             Self::Choked { .. } => "LDB-3015",
+            Self::Crowded { .. } => "LDB-3016",
             Self::Internal(_) => "LDB-3999",
         }
     }
@@ -159,7 +172,7 @@ impl EngineError {
             Self::Start(_) | Self::Internal(_) => "XX000",
             Self::Limit { .. } => "54000",
             Self::NoSpace => "53100",
-            Self::Choked { .. } => "53400",
+            Self::Choked { .. } | Self::Crowded { .. } => "53400",
         }
     }
 }

@@ -1,5 +1,10 @@
 mod durable;
+mod ending;
 mod flow;
 mod kit;
+mod letters;
+mod looking;
+mod pausing;
 mod pressure;
 mod transactions;
+mod waiting;
