@@ -130,11 +130,7 @@ impl Stage {
     fn obey(&mut self, reactor: ReactorId, command: Command) {
         let first = reactor == ReactorId(0);
         match command {
-            Command::Attach(plan) if self.holds_plans => {
-                if first {
-                    self.plans.push(plan.number);
-                }
-            }
+            Command::Attach(plan) if self.holds_plans => self.plans.extend(first.then_some(plan.number)),
             Command::Attach(plan) => self.tell(Event::Attached { number: plan.number, reactor, result: Ok(()) }),
             Command::Barrier(barrier) => {
                 self.tell(Event::Passed { reactor, barrier, cursors: Vec::new() });
