@@ -334,7 +334,9 @@ fn a_view_younger_than_the_checkpoint_gets_all_that_came_after_its_create() {
         };
         assert!((0..10_000).any(is_created));
         feeds.push(0, &[(2, 2, 2)]);
-        (0..seed % 4).for_each(|_| drop(driver.round()));
+        for _ in 0..seed % 4 {
+            driver.round();
+        }
         drop(driver);
         let mut driver = open(&machine.crash(seed), 1 + seed as u16 % 2, &feeds, seed);
         feeds.push(0, &[(3, 3, 3)]);
