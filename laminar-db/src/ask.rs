@@ -1,8 +1,8 @@
 //! From the engine's callbacks to futures.
 //!
-//! Invariant: a future that is dropped stops waiting; the engine's answer then falls away.
+//! Invariant: a future that is dropped stops waiting; the engine can see that, and its answer then falls away.
 
-use laminar_core::engine::{EngineError, Reply};
+use laminar_core::engine::{Asker, EngineError, Reply};
 use laminar_sql::SqlError;
 
 use crate::error::DbError;
@@ -10,11 +10,21 @@ use crate::error::DbError;
 /// Sends a request with a reply and waits for the answer.
 pub(crate) async fn ask<T: Send + 'static>(request: impl FnOnce(Reply<T>)) -> Result<T, DbError> {
     let (answer, answered) = tokio::sync::oneshot::channel();
-    request(Reply::new(move |result| {
-        // The asker may have gone; then nobody waits for the answer.
-        let _ = answer.send(result);
-    }));
+    request(Reply::to(Question(answer)));
     answered.await.map_err(|_| DbError::stopped())?.map_err(DbError::from)
+}
+
+struct Question<T>(tokio::sync::oneshot::Sender<Result<T, EngineError>>);
+
+impl<T: Send> Asker<T> for Question<T> {
+    fn answer(self: Box<Self>, answer: Result<T, EngineError>) {
+        // The asker may have gone; then nobody waits for the answer.
+        let _ = self.0.send(answer);
+    }
+
+    fn is_gone(&self) -> bool {
+        self.0.is_closed()
+    }
 }
 
 impl From<EngineError> for DbError {
@@ -46,5 +56,28 @@ impl From<SqlError> for DbError {
             hint: error.hint,
             position: error.position,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_engine_sees_that_the_asker_of_a_cancelled_statement_has_gone() {
+        let (send, receive) = std::sync::mpsc::channel::<Reply<()>>();
+        let handle = crate::CancelHandle::default();
+        let cancelling = handle.clone();
+        let statement = tokio::spawn(async move { cancelling.guard(ask(|reply| drop(send.send(reply)))).await });
+        let reply = loop {
+            match receive.try_recv() {
+                Ok(reply) => break reply,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        assert!(!reply.is_closed());
+        handle.cancel();
+        assert_eq!(statement.await.unwrap().unwrap_err().sqlstate, "57014");
+        assert!(reply.is_closed());
     }
 }

@@ -216,7 +216,8 @@ fn engine_options(options: &DatabaseOptions) -> EngineOptions {
         epoch_interval: options.epoch_interval,
         checkpoint_interval: options.checkpoint_interval,
         state_bytes: options.memory_limit,
-        outbox_bytes: options.sink_limit / u64::from(reactors),
+        // A stage that is full at nothing would never drain.
+        outbox_bytes: (options.sink_limit / u64::from(reactors)).max(1),
         ..EngineOptions::default()
     }
 }

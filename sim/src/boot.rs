@@ -36,6 +36,7 @@ pub fn engine_options(options: &WorldOptions, ended: &Ended) -> EngineOptions {
         shards: Some(options.shards),
         batch_rows: options.batch_rows,
         checkpoint_interval: options.checkpoint_interval,
+        outbox_bytes: options.outbox_bytes,
         on_fatal: Some(Arc::new(note)),
         ..EngineOptions::default()
     }

@@ -190,7 +190,7 @@ fn one(seed: u64, options: &Options) -> Report {
         }
     }
     if let Some(what) = &report.failure {
-        let gone: Vec<String> = shrink(&scenario).iter().map(usize::to_string).collect();
+        let gone: Vec<String> = shrink(&scenario, what).iter().map(usize::to_string).collect();
         let without = if gone.is_empty() { String::new() } else { format!(" --without {}", gone.join(",")) };
         let bug = options.bug.map_or_else(String::new, |bug| format!(" --bug {}", bug.name()));
         println!("seed {seed}: {what}\n  cargo run -p laminar-sim -- --replay {seed} --trace{without}{bug}");

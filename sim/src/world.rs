@@ -43,6 +43,8 @@ pub struct WorldOptions {
     pub batch_rows: usize,
     /// Distance of two checkpoints that nobody asks for, in virtual time.
     pub checkpoint_interval: Duration,
+    /// Staged bytes at which a sink is full on a reactor.
+    pub outbox_bytes: u64,
 }
 
 /// How a world ends before it starts again.

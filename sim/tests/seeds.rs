@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use laminar_sim::mutant::{self, Mutant};
-use laminar_sim::{Query, Row, Scenario, Step, run};
+use laminar_sim::{Pushed, Query, Restart, Row, Scenario, Step, run};
 
 /// Seeds from 1 on: about a minute of two cores.
 const SEEDS: u64 = 120;
@@ -75,14 +75,19 @@ fn every_planted_defect_is_found() {
 }
 
 fn two_reactors(steps: Vec<Step>) -> Scenario {
-    let checkpoint_ms = 30;
-    Scenario { query: Query::Identity, shards: 2, reactors: 2, partitions: 3, checkpoint_ms, steps, ..Scenario::of(1) }
+    let (query, checkpoint_ms, outbox_bytes) = (Query::Identity, 30, 256 << 20);
+    let any = Scenario::of(1);
+    Scenario { query, shards: 2, reactors: 2, partitions: 3, checkpoint_ms, outbox_bytes, steps, ..any }
 }
 
 fn rows(count: i64) -> Step {
+    rows_from(1, count)
+}
+
+fn rows_from(first: i64, count: i64) -> Step {
     let row =
         |id: i64| Row { id, k: id % 5, v: id, ts: 1_700_000_000_000_000 + id * 10_000, partition: id as usize % 3 };
-    Step::Produce((1..=count).map(row).collect())
+    Step::Produce((first..first + count).map(row).collect())
 }
 
 /// Found by seeds of an earlier generator: the reactor spun until there was space again.
@@ -90,6 +95,49 @@ fn rows(count: i64) -> Step {
 fn a_checkpoint_that_waits_for_space_lets_the_reactor_rest() {
     let steps = vec![Step::DiskFull(2_500_000), rows(40), Step::Advance(400_000), Step::Look];
     assert_eq!(run(&two_reactors(steps)).failure, None);
+}
+
+/// A life takes a key back at its target and is killed before its checkpoint; the next life reads the same rows
+/// in one epoch, in which the key comes back, so that nothing has changed (decision 0047).
+#[test]
+fn a_key_that_went_and_came_back_in_one_epoch_of_the_next_life_is_at_its_target() {
+    let row = |id: i64, k: i64| {
+        Step::Produce(vec![Row { id, k, v: id, ts: 1_700_000_000_000_000 + id * 10_000, partition: 0 }])
+    };
+    let steps = vec![
+        // One group has one row.
+        row(1, 1),
+        Step::Advance(300_000),
+        Step::Checkpoint,
+        Step::Advance(300_000),
+        // No group has one row.
+        row(2, 1),
+        Step::Advance(300_000),
+        // Another group has one row, which only the next life sees.
+        row(3, 2),
+        Step::Fall(Restart::Kill, 1),
+        Step::Advance(300_000),
+    ];
+    let (query, plain_sink, partitions) = (Query::KeyedTwice, true, 1);
+    let (checkpoint_ms, batch_rows) = (4000, 100);
+    let scenario = Scenario { query, plain_sink, partitions, checkpoint_ms, batch_rows, ..two_reactors(steps) };
+    assert_eq!(run(&scenario).failure, None);
+}
+
+/// The broker is away for a second: streams wait for their sinks, and go on by themselves (L1).
+#[test]
+fn what_waits_for_a_full_sink_goes_on_by_itself() {
+    for outbox_bytes in [512, 8 << 10] {
+        let mut steps = vec![Step::Away(1_500_000)];
+        for first in 0..40 {
+            let keys = first * 5..first * 5 + 5;
+            steps.extend([rows_from(first * 20 + 1, 20), Step::Insert(Pushed::Source, keys.collect())]);
+            steps.extend([Step::Advance(30_000), Step::Look]);
+        }
+        let report = run(&Scenario { outbox_bytes, ..two_reactors(steps) });
+        assert_eq!(report.failure, None);
+        assert!(report.waits > 5, "{outbox_bytes} bytes: {} waits", report.waits);
+    }
 }
 
 /// Found by seeds of an earlier generator: figures of one reactor were shown as those of another.

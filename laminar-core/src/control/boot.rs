@@ -91,6 +91,12 @@ impl Control {
         }
     }
 
+    /// Whether objects of the catalog are still joining, so that no source may be read yet.
+    pub(super) fn is_joining_again(&self) -> bool {
+        matches!(self.boot, BootStep::Resume(_) | BootStep::Fresh(_))
+            || self.deploying.as_ref().is_some_and(DeployFlight::is_again)
+    }
+
     /// A replayed record has entered.
     pub(super) fn replayed(&mut self) {
         if let BootStep::Replay(left) = &mut self.boot {

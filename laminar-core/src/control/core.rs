@@ -238,7 +238,7 @@ impl Control {
             Event::Refused(error) => self.refuse_start(error),
             Event::Replayed => self.replayed(),
             Event::Saved { published } => self.saved(published, now),
-            Event::Drained(reactor) => self.drained(reactor),
+            Event::Drained { reactor, outboxes } => self.drained(reactor, outboxes),
             Event::Held(reply) => self.held(reply),
             Event::Freed(object, reply) => self.freed(object, reply),
             Event::DataFlows => self.coordinator.data_flows(),
@@ -290,7 +290,8 @@ impl Control {
                 self.failed(sink, &error.into());
             }
             Notice::SinkState { sink, trouble } => {
-                if let Some(entry) = self.catalog.entries.get_mut(&sink) {
+                // An applier that is ending may still speak for a sink that has failed: that stays.
+                if let Some(entry) = self.catalog.entries.get_mut(&sink).filter(|entry| entry.failure().is_none()) {
                     entry.state = trouble.map_or(ObjectState::Running, |error| {
                         ObjectState::Waiting(format!("{}: {}", error.code, error.message))
                     });

@@ -60,6 +60,11 @@ impl DeployFlight {
         Self { again: true, ..Self::new(planned, Vec::new(), Reply::ignored()) }
     }
 
+    /// Whether it is a part of the start.
+    pub(super) fn is_again(&self) -> bool {
+        self.again
+    }
+
     /// Whether an object is part of it.
     pub(super) fn holds(&self, id: ObjectId) -> bool {
         let plan = &self.plan;
@@ -228,38 +233,41 @@ impl Control {
 
     /// Opens the connectors of groups that have readers and are not open yet.
     pub(super) fn start_sources(&mut self) {
-        let new: Vec<GroupId> =
-            self.catalog.groups.iter().filter(|(_, group)| !group.started).map(|(id, _)| *id).collect();
-        for id in new {
-            let Some(group) = self.catalog.groups.get_mut(&id) else { continue };
-            group.started = true;
-            let spec = group.spec.clone();
-            let factory = spec.connector.as_deref().and_then(|name| self.registry.sources.get(name)).cloned();
-            let Some(factory) = factory else { continue };
-            let parker = Arc::new(Parker::default());
-            let stop = Arc::new(Stop::default());
-            let task = SourceTask::new(SourceTaskParts {
-                group: id,
-                positions: group.positions.clone(),
-                factory,
-                shards: self.shards,
-                bells: self.bells.clone(),
-                control: self.mailbox.clone(),
-                stop: stop.clone(),
-                discovery_us: self.options.discovery_interval.as_micros() as u64,
-                spec: spec.clone(),
-            });
-            let started = self.spawn.spawn(format!("source-{}", spec.name), parker.clone(), Box::new(task));
-            let state = match started {
-                Ok(()) => {
-                    self.sources.insert(id, Running { stop, parker });
-                    ObjectState::Starting
-                }
-                Err(error) => ObjectState::Failed(format!("LDB-3041: no thread for the connector: {error}")),
-            };
-            if let Some(entry) = self.catalog.entries.get_mut(&spec.id) {
-                entry.state = state;
+        for id in self.catalog.groups.keys().copied().collect::<Vec<_>>() {
+            self.start_group(id);
+        }
+    }
+
+    /// Opens the connector of a group, if that was not done yet.
+    pub(super) fn start_group(&mut self, id: GroupId) {
+        let Some(group) = self.catalog.groups.get_mut(&id).filter(|group| !group.started) else { return };
+        group.started = true;
+        let spec = group.spec.clone();
+        let factory = spec.connector.as_deref().and_then(|name| self.registry.sources.get(name)).cloned();
+        let Some(factory) = factory else { return };
+        let parker = Arc::new(Parker::default());
+        let stop = Arc::new(Stop::default());
+        let task = SourceTask::new(SourceTaskParts {
+            group: id,
+            positions: group.positions.clone(),
+            factory,
+            shards: self.shards,
+            bells: self.bells.clone(),
+            control: self.mailbox.clone(),
+            stop: stop.clone(),
+            discovery_us: self.options.discovery_interval.as_micros() as u64,
+            spec: spec.clone(),
+        });
+        let started = self.spawn.spawn(format!("source-{}", spec.name), parker.clone(), Box::new(task));
+        let state = match started {
+            Ok(()) => {
+                self.sources.insert(id, Running { stop, parker });
+                ObjectState::Starting
             }
+            Err(error) => ObjectState::Failed(format!("LDB-3041: no thread for the connector: {error}")),
+        };
+        if let Some(entry) = self.catalog.entries.get_mut(&spec.id) {
+            entry.state = state;
         }
     }
 

@@ -24,9 +24,11 @@ impl Control {
             Ok(false) => return reply.send(Ok(())),
             Err(error) => return reply.send(Err(error)),
         }
-        self.set_state(object, ObjectState::Paused);
+        let before = self.set_state(object, ObjectState::Paused);
         if let Err(error) = self.record_states(&[object]) {
-            self.set_state(object, ObjectState::Running);
+            if let Some(before) = before {
+                self.set_state(object, before);
+            }
             return reply.send(Err(error));
         }
         if self.catalog.entries.get(&object).is_some_and(|entry| self.catalog.is_parted(entry)) {
@@ -84,7 +86,7 @@ impl Control {
         Ok(true)
     }
 
-    /// Returns the state before.
+    /// Sets the state of an object; returns the one before.
     fn set_state(&mut self, object: ObjectId, state: ObjectState) -> Option<ObjectState> {
         let entry = self.catalog.entries.get_mut(&object)?;
         Some(std::mem::replace(&mut entry.state, state))
@@ -161,7 +163,8 @@ impl Control {
         self.flushes.push((epoch, Reply::new(freed)));
     }
 
-    /// Its place is known: its splits are opened there, unless it has to wait again.
+    /// Its place is known: its splits are opened there, unless it has to wait again; at a start, with all
+    /// the others.
     pub(super) fn freed(&mut self, object: ObjectId, reply: Reply<()>) {
         let goes_on = self.catalog.entries.get(&object).filter(|entry| !entry.has_to_wait());
         let groups = goes_on.map(|entry| entry.groups.clone()).unwrap_or_default();
@@ -172,12 +175,15 @@ impl Control {
             // It went on and was parted again in the meantime.
             return self.unpart(object, reply);
         }
+        let waits = self.is_joining_again();
         for id in groups {
             if let Some(group) = self.catalog.groups.get_mut(&id).filter(|group| group.held) {
                 (group.held, group.started) = (false, false);
+                if !waits {
+                    self.start_group(id);
+                }
             }
         }
-        self.start_sources();
         reply.send(Ok(()));
     }
 }

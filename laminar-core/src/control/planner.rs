@@ -198,7 +198,7 @@ impl<'a> Planner<'a> {
             for leaf in &fragment.leaves {
                 leaves.push(match &leaf.from {
                     LeafFrom::Source { object, columns, rows } => {
-                        let group = self.group_of(*object)?;
+                        let group = self.group_of(*object, &entry.groups)?;
                         if !entry.groups.contains(&group) {
                             entry.groups.push(group);
                         }
@@ -242,8 +242,9 @@ impl<'a> Planner<'a> {
         new.or_else(|| self.catalog.entries.get(&object))
     }
 
-    /// The group through which a new query reads a source: the one that is being read, else a new one.
-    fn group_of(&mut self, object: ObjectId) -> Result<GroupId, EngineError> {
+    /// The group through which a new query reads a source: one that it reads already, the one that is being
+    /// read, else a new one.
+    fn group_of(&mut self, object: ObjectId, own: &[GroupId]) -> Result<GroupId, EngineError> {
         let entry = self.entry(object).ok_or(EngineError::NoSuchObject(object))?;
         if let Some(group) = entry.push {
             return Ok(group);
@@ -255,7 +256,9 @@ impl<'a> Planner<'a> {
         if let Some(cursors) = &self.resume {
             let positions = cursors.get(&object).cloned().unwrap_or_default();
             let same = |g: &SourceGroup| g.spec.id == object && g.held == self.hold && g.positions == positions;
-            let same = self.catalog.groups.iter().find(|(_, group)| same(group));
+            // A paused query has its place for itself: others that stand there go on at other times.
+            let free = |id: &GroupId| !self.hold || own.contains(id);
+            let same = self.catalog.groups.iter().find(|(id, group)| free(id) && same(group));
             return Ok(match same {
                 Some((group, _)) => *group,
                 None => self.new_group(spec, false, positions),

@@ -3,7 +3,8 @@
 //!
 //! Invariants: what presses holds up no barrier and nothing that does not feed it: pipelines that read a
 //! connector for it are parted from their splits as PAUSE parts them, rows of clients that would feed it
-//! wait before they are logged; when there is room again, all of it goes on by itself.
+//! wait before they are logged; when there is room again, all of it goes on by itself. A sink that has failed
+//! or is gone presses nobody, whatever its reactors still say.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +22,15 @@ pub(super) struct Pressure(BTreeMap<ObjectId, BTreeSet<ReactorId>>);
 impl Control {
     /// A stage of a sink has become full, or has drained.
     pub(super) fn pressed(&mut self, sink: ObjectId, reactor: ReactorId, full: bool) {
+        let works = match self.catalog.entries.get(&sink) {
+            Some(entry) => entry.failure().is_none(),
+            // What it keeps from the last life may fill it before all reactors have built it.
+            None => self.deploying.as_ref().is_some_and(|flight| flight.holds(sink)),
+        };
+        if !works {
+            // The reactor has not heard yet that it is gone, and will never say that it has drained.
+            return;
+        }
         let on = self.pressure.0.entry(sink).or_default();
         if full {
             on.insert(reactor)

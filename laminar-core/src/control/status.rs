@@ -4,7 +4,7 @@ use super::core::Control;
 use super::query::StatusFlight;
 use crate::engine::message::Command;
 use crate::engine::status::{CheckpointStatus, EngineStatus, KeptStatus, ObjectStatus, ReactorStatus};
-use crate::engine::{ENGINE_ISLAND, Reply};
+use crate::engine::{Reply, epoch_of, states_of};
 use crate::reactor::Now;
 use laminar_storage::manifest::Checkpoint;
 
@@ -64,8 +64,8 @@ impl Control {
 fn kept_status(kept: &Checkpoint) -> KeptStatus {
     KeptStatus {
         number: kept.number.0,
-        epoch: kept.island(ENGINE_ISLAND).map(|engine| engine.epoch).unwrap_or_default(),
-        objects: kept.draft.islands.iter().filter(|state| state.island != ENGINE_ISLAND).count() as u64,
+        epoch: epoch_of(kept).unwrap_or_default(),
+        objects: states_of(kept).count() as u64,
         staged_bytes: kept.staged_bytes(),
     }
 }

@@ -1,7 +1,8 @@
 //! Rows of clients that wait, before they are logged, for a sink or a query that they would feed.
 //!
 //! Invariants: what waits has not been accepted and is answered within [`PATIENCE_US`]; rows of one
-//! object keep their order.
+//! object keep their order; what nobody waits for any more is not accepted, because its client was told
+//! that it was cancelled, and may send it again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -52,12 +53,19 @@ impl Engine {
         self.delayed.choked.get(&push.plan.group).map(|by| (push, &**by))
     }
 
-    /// Takes pushed rows, at once or when what they would feed has room.
+    /// Takes pushed rows, at once or when what they would feed has room and earlier rows of the object have been
+    /// taken.
     pub(super) fn insert(&mut self, insert: Insert, reply: Reply<Inserted>, now: Now) {
-        let Some(choked) = self.choked(&insert) else { return self.take(insert, reply, now) };
-        let size = bytes(&insert);
-        if self.delayed.bytes + size > self.limits.outbox_bytes {
-            return reply.send(Err(refusal(choked, 0)));
+        let earlier = self.delayed.waiting.iter().any(|waiting| waiting.insert.object == insert.object);
+        let choked = self.choked(&insert).map(|(push, by)| (push.plan.source.name.clone(), by.to_owned()));
+        if choked.is_none() && !earlier {
+            return self.take(insert, reply, now);
+        }
+        let (size, limit) = (bytes(&insert), self.limits.outbox_bytes);
+        // One may always wait, however large it is: with room it would have been taken.
+        let too_much = self.delayed.bytes > 0 && self.delayed.bytes + size > limit;
+        if let Some((object, by)) = choked.filter(|_| too_much) {
+            return reply.send(Err(EngineError::Crowded { object, waiting: self.delayed.bytes, limit, by }));
         }
         self.delayed.bytes += size;
         self.delayed.waiting.push_back(Waiting { until: now.micros + PATIENCE_US, insert, reply });
@@ -67,15 +75,17 @@ impl Engine {
     pub(super) fn admit_delayed(&mut self, now: Now) -> bool {
         let mut busy = false;
         for waiting in std::mem::take(&mut self.delayed.waiting) {
+            let closed = waiting.reply.is_closed();
             let choked = self.choked(&waiting.insert);
-            if choked.is_some() && now.micros < waiting.until {
+            if choked.is_some() && !closed && now.micros < waiting.until {
                 self.delayed.waiting.push_back(waiting);
                 continue;
             }
-            let refusal = choked.map(|choked| refusal(choked, PATIENCE_US / 1_000_000));
+            let refusal = choked.map(refusal);
             self.delayed.bytes -= bytes(&waiting.insert);
             busy = true;
             match refusal {
+                _ if closed => {}
                 Some(refusal) => waiting.reply.send(Err(refusal)),
                 None => self.take(waiting.insert, waiting.reply, now),
             }
@@ -84,6 +94,7 @@ impl Engine {
     }
 }
 
-fn refusal((push, by): (&Push, &str), seconds: u64) -> EngineError {
-    EngineError::Choked { object: push.plan.source.name.clone(), seconds, by: by.to_owned() }
+fn refusal((push, by): (&Push, &str)) -> EngineError {
+    let object = push.plan.source.name.clone();
+    EngineError::Choked { object, seconds: PATIENCE_US / 1_000_000, by: by.to_owned() }
 }

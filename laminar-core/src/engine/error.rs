@@ -126,6 +126,20 @@ pub enum EngineError {
         /// What has become of it, and what to do.
         next: String,
     },
+    /// So many rows wait for full sinks already that no more may.
+    #[error(
+        "LDB-3016: the INSERT into {object} was not taken: its rows would feed {by}, {waiting} bytes of earlier INSERTs wait already, and {limit} may on a reactor; nothing was written: send it again when that has changed (SHOW PIPELINES tells)"
+    )]
+    Crowded {
+        /// The object.
+        object: String,
+        /// Bytes that wait.
+        waiting: u64,
+        /// Bytes that may.
+        limit: u64,
+        /// What is full.
+        by: String,
+    },
     /// A defect of the engine.
     #[error("LDB-3999: internal: {0}")]
     Internal(String),
@@ -154,6 +168,7 @@ impl EngineError {
             Self::NoSpace => "LDB-3014",
             Self::Choked { .. } => "LDB-3015",
             Self::MemoryLimit { .. } => "LDB-3018",
+            Self::Crowded { .. } => "LDB-3016",
             Self::Internal(_) => "LDB-3999",
         }
     }
@@ -174,7 +189,7 @@ impl EngineError {
             Self::Start(_) | Self::Internal(_) => "XX000",
             Self::Limit { .. } => "54000",
             Self::NoSpace => "53100",
-            Self::Choked { .. } | Self::MemoryLimit { .. } => "53400",
+            Self::Choked { .. } | Self::Crowded { .. } | Self::MemoryLimit { .. } => "53400",
         }
     }
 }

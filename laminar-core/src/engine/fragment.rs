@@ -16,7 +16,6 @@ use crate::ids::{Epoch, ObjectId};
 use crate::lane::{EdgeId, Mark};
 use crate::operator::{Barrier, OperatorError};
 use laminar_storage::arena::Arena;
-use laminar_storage::mutant::{self, Mutant};
 
 /// One fragment of one pipeline; the same number on every reactor. Ascending numbers are a
 /// topological order over all pipelines.
@@ -294,16 +293,9 @@ impl Fragment {
                 Ok(Stepped::Marked)
             }
             Item::Barrier(barrier) => {
-                let dropped =
-                    |at: usize, lanes: usize| mutant::active(Mutant::DropBarrier) && lanes > 1 && at + 1 == lanes;
-                if dropped(channel, self.leaves[leaf].channels.len()) {
-                    return Ok(Stepped::Waiting);
-                }
                 self.leaves[leaf].channels[channel].reached = Some(barrier);
-                let aligned = self.leaves.iter().all(|leaf| {
-                    let (lanes, mut all) = (leaf.channels.len(), leaf.channels.iter().enumerate());
-                    all.all(|(at, c)| c.reached == Some(barrier) || dropped(at, lanes))
-                });
+                let aligned =
+                    self.leaves.iter().all(|leaf| leaf.channels.iter().all(|channel| channel.reached == Some(barrier)));
                 if !aligned {
                     return Ok(Stepped::Waiting);
                 }

@@ -1,21 +1,23 @@
 //! Looks at the checkpoints of a data directory that no server uses.
 //!
-//! Invariant: nothing is created, cut or removed, and the incarnation is not counted up.
+//! Invariants: nothing is created, cut or removed, and the incarnation is not counted up; verifying reads
+//! what a start would read, by the same ways.
 
 use std::path::Path;
 
 use super::EngineError;
-use super::restore::{ENGINE_ISLAND, page_marks};
+use super::restore::{epoch_of, page_marks, read_log, read_outbox, states_of};
 use super::store::page_path;
 use crate::connector::Position;
-use crate::ids::{CheckpointNumber, Epoch, Lsn, ObjectId};
+use crate::ids::{CheckpointNumber, Epoch, ObjectId};
 use laminar_storage::arena::{Arena, ArenaOptions};
 use laminar_storage::disk::{Disk, IoMode, RealDisk};
 use laminar_storage::lock::DirectoryLock;
 use laminar_storage::log::DirectoryId;
-use laminar_storage::manifest::{self, Catalog, Checkpoint};
+use laminar_storage::manifest::{self, Catalog, Checkpoint, OutboxMark};
+use laminar_storage::outbox::{self, OutboxStart};
 use laminar_storage::page_file::PageFile;
-use laminar_storage::wal::{self, Reader};
+use laminar_storage::recovery::{WalReplay, logs_to_replay};
 use laminar_storage::{Result, incarnation};
 
 /// One checkpoint that is kept.
@@ -49,7 +51,8 @@ pub enum Verified {
     Refused(String),
 }
 
-/// The checkpoints of a data directory, oldest first; reads all of their state and logs if `verify`. Blocks.
+/// The checkpoints of a data directory, oldest first; reads all of their state, outboxes and logs if `verify`.
+/// Blocks.
 ///
 /// # Errors
 /// A server uses the directory, there is nothing in it, or its manifest does not verify.
@@ -62,36 +65,37 @@ pub fn inspect(directory: &Path, verify: bool) -> std::result::Result<Vec<KeptCh
     look(&mut disk, verify).map_err(EngineError::from)
 }
 
-fn look(disk: &mut dyn Disk, verify: bool) -> Result<Vec<KeptCheckpoint>> {
+/// As [`inspect`], of a disk.
+///
+/// # Errors
+/// The manifest does not verify; the disk's.
+pub fn look(disk: &mut dyn Disk, verify: bool) -> Result<Vec<KeptCheckpoint>> {
     let identity = incarnation::read(disk)?;
     let Some(file) = manifest::read(disk, identity.directory)? else { return Ok(Vec::new()) };
-    let Some(newest) = file.checkpoints.last() else { return Ok(Vec::new()) };
-    let kept = |found: &&Checkpoint| found.number == newest.number || newest.retained.contains(&found.number);
     let looked_at = |found: &Checkpoint| {
-        let verified = verify.then(|| match read_all(disk, identity.directory, found, found.number == newest.number) {
+        let verified = verify.then(|| match read_all(disk, identity.directory, found) {
             Ok((state_bytes, replayed)) => Verified::Usable { state_bytes, replayed },
             Err(error) => Verified::Refused(error.to_string()),
         });
         KeptCheckpoint { verified, ..describe(found, &file.catalog) }
     };
-    Ok(file.checkpoints.iter().filter(kept).map(looked_at).collect())
+    Ok(file.kept().into_iter().map(looked_at).collect())
 }
 
 fn describe(found: &Checkpoint, catalog: &Catalog) -> KeptCheckpoint {
     let name = |id: ObjectId| catalog.entries.get(&id).map(|entry| entry.name.clone());
-    let states = || found.draft.islands.iter().filter(|state| state.island != ENGINE_ISLAND);
     let position = |reader: &str, cursor: &manifest::Cursor| {
         let split = cursor.split.split_once('/').map_or(cursor.split.as_str(), |(_, split)| split);
         (reader.to_owned(), split.to_owned(), Position(cursor.position.clone()).offset())
     };
-    let reader = |id: u64| name(ObjectId(id)).unwrap_or_else(|| format!("dropped object {id}"));
+    let reader = |id: ObjectId| name(id).unwrap_or_else(|| format!("dropped object {id}"));
     KeptCheckpoint {
         number: found.number,
-        epoch: found.island(ENGINE_ISLAND).map(|engine| engine.epoch),
-        objects: states().map(|state| reader(state.island.0)).collect(),
-        positions: states()
-            .flat_map(|state| {
-                let reader = reader(state.island.0);
+        epoch: epoch_of(found),
+        objects: states_of(found).map(|(object, _)| reader(object)).collect(),
+        positions: states_of(found)
+            .flat_map(|(object, state)| {
+                let reader = reader(object);
                 state.cursors.iter().map(move |cursor| position(&reader, cursor)).collect::<Vec<_>>()
             })
             .collect(),
@@ -100,25 +104,27 @@ fn describe(found: &Checkpoint, catalog: &Catalog) -> KeptCheckpoint {
     }
 }
 
-/// Reads the state, and for the newest checkpoint the logs that a start would replay.
-fn read_all(disk: &mut dyn Disk, directory: DirectoryId, found: &Checkpoint, newest: bool) -> Result<(u64, u64)> {
+/// Reads what a start from a checkpoint reads: the state, the outboxes, and the logs that it replays. Returns
+/// bytes of state and replayed records.
+fn read_all(
+    disk: &mut dyn Disk,
+    directory: DirectoryId,
+    found: &Checkpoint,
+) -> std::result::Result<(u64, u64), EngineError> {
     let mut state_bytes = 0;
     for mark in page_marks(std::slice::from_ref(found)) {
         let (page, arenas) = PageFile::load(disk, &page_path(mark.shard), mark.shard, &[mark], ArenaOptions::new)?;
         state_bytes += arenas.iter().map(Arena::bytes_used).sum::<u64>();
         page.close(disk);
     }
+    for &OutboxMark { sink, shard, position, acknowledged } in found.outboxes() {
+        let kept = outbox::kept(disk, directory, (sink, shard), position)?;
+        read_outbox(disk, directory, OutboxStart { sink, shard, position, acknowledged, kept })?;
+    }
     let mut replayed = 0;
-    for log in if newest { wal::list(disk)? } else { Vec::new() } {
-        let mark = found.wal_mark(log);
-        if mark.is_none() && log.incarnation < found.incarnation {
-            continue;
-        }
-        let (from, durable) = mark.map_or((Lsn(0), Lsn(0)), |mark| (mark.lowest(), mark.known_durable()));
-        let mut reader = Reader::open(disk, directory, (log.incarnation, log.reactor), from, durable)?;
-        while reader.next(disk)?.is_some() {
-            replayed += 1;
-        }
+    for (log, mark) in logs_to_replay(disk, Some(found))? {
+        let (replay, _) = WalReplay::find(disk, directory, log, mark)?;
+        read_log(disk, directory, &replay, &mut |_, _| replayed += 1)?;
     }
     Ok((state_bytes, replayed))
 }

@@ -281,8 +281,13 @@ pub enum Event {
         /// Which of the two.
         published: bool,
     },
-    /// The sinks of a reactor have nothing left of the last checkpoint.
-    Drained(ReactorId),
+    /// The sinks of a reactor that were asked for have nothing left of the last checkpoint.
+    Drained {
+        /// Who.
+        reactor: ReactorId,
+        /// How far each target has acknowledged.
+        outboxes: Vec<OutboxMark>,
+    },
     /// A replayed record has entered the chains.
     Replayed,
     /// A reactor has stopped.

@@ -57,12 +57,14 @@ pub use inspect::{KeptCheckpoint, Verified, inspect};
 pub use lanes::{Lanes, mesh};
 pub use options::{Backend, EngineOptions, FatalHook};
 pub use outboxes::{FoundOutbox, Outboxes};
-pub use reply::Reply;
+pub use reply::{Asker, Reply};
 pub use request::{
     AdvanceWatermark, Deployed, Deployment, EpochChanges, Insert, Inserted, NewObject, Offer, OnConflict, ReadLevel,
     ReadObject, ReadRequest, ReadRows, RecoveredCatalog, Snapshot, Subscribed, Subscriber,
 };
-pub use restore::{Boot, ControlStore, ENGINE_ISLAND, ReactorPlan, RestoreOptions, Restored, page_marks, restore};
+pub use restore::{
+    Boot, ControlStore, ENGINE_ISLAND, ReactorPlan, RestoreOptions, Restored, epoch_of, page_marks, restore, states_of,
+};
 pub use route::SendRouter;
 pub use shape::ChainShape;
 pub use sink_queue::{FrameQueue, Staged};

@@ -4,15 +4,27 @@
 
 use super::EngineError;
 
-type Callback<T> = Box<dyn FnOnce(Result<T, EngineError>) + Send>;
+/// Who waits for an answer. It comes on an engine thread, which must not be blocked.
+pub trait Asker<T>: Send {
+    /// Takes the answer.
+    fn answer(self: Box<Self>, answer: Result<T, EngineError>);
 
-/// Takes the answer to one request. The callback runs on an engine thread and must not block.
-pub struct Reply<T>(Option<Callback<T>>);
+    /// Whether it has gone, so that nobody learns the answer; it does not come back.
+    fn is_gone(&self) -> bool;
+}
+
+/// Takes the answer to one request.
+pub struct Reply<T>(Option<Box<dyn Asker<T>>>);
 
 impl<T> Reply<T> {
-    /// A reply that calls `then`.
+    /// A reply that calls `then`, which never goes away. The callback runs on an engine thread and must not block.
     pub fn new(then: impl FnOnce(Result<T, EngineError>) + Send + 'static) -> Self {
-        Self(Some(Box::new(then)))
+        Self::to(Stays(then))
+    }
+
+    /// A reply to somebody who may go before it comes.
+    pub fn to(asker: impl Asker<T> + 'static) -> Self {
+        Self(Some(Box::new(asker)))
     }
 
     /// A reply that nobody waits for.
@@ -20,18 +32,23 @@ impl<T> Reply<T> {
         Self(None)
     }
 
+    /// Whether somebody has asked and has gone: what was not begun for it need not be begun.
+    pub fn is_closed(&self) -> bool {
+        self.0.as_ref().is_some_and(|asker| asker.is_gone())
+    }
+
     /// Answers.
     pub fn send(mut self, answer: Result<T, EngineError>) {
-        if let Some(then) = self.0.take() {
-            then(answer);
+        if let Some(asker) = self.0.take() {
+            asker.answer(answer);
         }
     }
 }
 
 impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
-        if let Some(then) = self.0.take() {
-            then(Err(EngineError::Stopped));
+        if let Some(asker) = self.0.take() {
+            asker.answer(Err(EngineError::Stopped));
         }
     }
 }
@@ -39,5 +56,17 @@ impl<T> Drop for Reply<T> {
 impl<T> std::fmt::Debug for Reply<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Reply")
+    }
+}
+
+struct Stays<F>(F);
+
+impl<T, F: FnOnce(Result<T, EngineError>) + Send> Asker<T> for Stays<F> {
+    fn answer(self: Box<Self>, answer: Result<T, EngineError>) {
+        (self.0)(answer);
+    }
+
+    fn is_gone(&self) -> bool {
+        false
     }
 }

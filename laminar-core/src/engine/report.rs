@@ -127,7 +127,8 @@ impl Engine {
         }
         let left = |stage: &Stage, sinks: &[ObjectId]| sinks.contains(&stage.sink()) && !stage.is_drained();
         if self.drain.take_if(|sinks| !self.stages.iter().any(|stage| left(stage, sinks))).is_some() {
-            events.push(Event::Drained(self.me));
+            let outboxes = self.store.as_ref().map(|store| store.outboxes.marks()).unwrap_or_default();
+            events.push(Event::Drained { reactor: self.me, outboxes });
         }
         events.into_iter().for_each(|event| self.tell(event));
     }

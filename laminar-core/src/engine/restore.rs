@@ -188,29 +188,42 @@ fn boot(disk: &mut dyn Disk, recovered: &mut Recovered) -> std::result::Result<B
     }
     if let Some(checkpoint) = &recovered.checkpoint {
         boot.checkpoint = Some(checkpoint.number);
-        boot.epoch = checkpoint.island(ENGINE_ISLAND).map(|engine| engine.epoch);
-        for state in checkpoint.draft.islands.iter().filter(|state| state.island != ENGINE_ISLAND) {
-            boot.states.insert(ObjectId(state.island.0), state.clone());
-        }
+        boot.epoch = epoch_of(checkpoint);
+        boot.states.extend(states_of(checkpoint).map(|(object, state)| (object, state.clone())));
     }
     for replay in &recovered.wal {
-        read_log(disk, recovered.directory, replay, &mut boot.replay)?;
+        read_log(disk, recovered.directory, replay, &mut |object, record| boot.replay.push((object, record)))?;
     }
     Ok(boot)
 }
 
-fn read_log(
+/// The epoch of a checkpoint.
+pub fn epoch_of(checkpoint: &Checkpoint) -> Option<Epoch> {
+    checkpoint.island(ENGINE_ISLAND).map(|engine| engine.epoch)
+}
+
+/// What a checkpoint holds of each pipeline and sink.
+pub fn states_of(checkpoint: &Checkpoint) -> impl Iterator<Item = (ObjectId, &IslandState)> {
+    let states = checkpoint.draft.islands.iter().filter(|state| state.island != ENGINE_ISLAND);
+    states.map(|state| (ObjectId(state.island.0), state))
+}
+
+/// Reads the records of a log that a start replays: their objects and bytes.
+///
+/// # Errors
+/// The storage's.
+pub fn read_log(
     disk: &mut dyn Disk,
     directory: DirectoryId,
     replay: &WalReplay,
-    into: &mut Vec<(ObjectId, Vec<u8>)>,
+    into: &mut dyn FnMut(ObjectId, Vec<u8>),
 ) -> Result<()> {
     let mut reader = replay.open(disk, directory)?;
     while let Some(record) = reader.next(disk)? {
         if replay.wants(&record)
             && let Some(object) = push_record::object(&record.payload)
         {
-            into.push((object, record.payload));
+            into(object, record.payload);
         }
     }
     Ok(())
@@ -269,7 +282,11 @@ impl ReactorPlan {
     }
 }
 
-fn read_outbox(
+/// Reads the frames of an outbox that targets may lack.
+///
+/// # Errors
+/// The storage's; a frame is none.
+pub fn read_outbox(
     disk: &mut dyn Disk,
     directory: DirectoryId,
     start: OutboxStart,

@@ -4,6 +4,7 @@
 //! none; rows leave before the watermark or barrier that caused them; fragments run in ascending
 //! order, inputs before users.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::UInt32Array;
@@ -21,6 +22,7 @@ use crate::ids::{Epoch, ReactorId};
 use crate::lane::{EdgeId, LaneMessage, ShardRun};
 use crate::operator::{Barrier, OperatorError};
 use crate::shard::{ShardMap, ShardedRows};
+use laminar_storage::mutant::{self, Mutant};
 
 /// Messages a fragment takes in one turn.
 const STEPS_PER_TURN: usize = 16;
@@ -96,6 +98,15 @@ impl SendRouter {
     }
 }
 
+/// The channels that the barrier of one lane ends: its own.
+fn barred(from: usize, lanes: usize) -> Range<usize> {
+    if mutant::active(Mutant::DropBarrier) && lanes > 1 {
+        // The last lane's is lost, and the one of the lane before it stands for both.
+        return if from + 1 == lanes { 0..0 } else { from..(from + 1 + usize::from(from + 2 == lanes)) };
+    }
+    from..from + 1
+}
+
 impl Engine {
     /// Takes what has come in on the lanes.
     pub(super) fn receive(&mut self) -> bool {
@@ -118,6 +129,7 @@ impl Engine {
         };
         let Some(Some((fragment, leaf))) = self.receivers.get(edge.index()).copied() else { return };
         let slots = self.slots.clone();
+        let lanes = self.lanes.reactors();
         let Some(fragment) = self.fragment(fragment) else { return };
         match message {
             LaneMessage::Rows { batch, runs, .. } => {
@@ -133,7 +145,11 @@ impl Engine {
                 }
             }
             LaneMessage::Watermark { mark, .. } => fragment.put(leaf, from, Item::Mark { slot: None, mark }),
-            LaneMessage::Barrier { barrier, .. } => fragment.put(leaf, from, Item::Barrier(barrier)),
+            LaneMessage::Barrier { barrier, .. } => {
+                for channel in barred(from, lanes) {
+                    fragment.put(leaf, channel, Item::Barrier(barrier));
+                }
+            }
             LaneMessage::Credit { .. } => {}
         }
     }

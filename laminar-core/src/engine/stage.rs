@@ -310,12 +310,15 @@ impl Stage {
 
     /// Hands over what had to wait for its checkpoint.
     fn send_late(&mut self, slot: usize) {
-        let kept = &mut self.kept[slot];
-        let (from, to) = (kept.handed, kept.cut);
-        for (frame, _) in kept.frames.iter().filter(|(frame, _)| (from..to).contains(&frame.sequence)) {
-            self.queue.push(Staged::Frame(frame.clone()));
+        if !self.late {
+            return;
         }
-        kept.handed = from.max(to);
+        let kept = &mut self.kept[slot];
+        let first = kept.frames.front().map_or(kept.next, |(frame, _)| frame.sequence);
+        let from = kept.handed.max(first);
+        let due = kept.frames.iter().skip((from - first) as usize).take(kept.cut.saturating_sub(from) as usize);
+        due.for_each(|(frame, _)| self.queue.push(Staged::Frame(frame.clone())));
+        kept.handed = from.max(kept.cut);
     }
 
     fn seal(&self, slot: usize, checkpoint: CheckpointNumber) {

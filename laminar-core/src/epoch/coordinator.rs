@@ -27,10 +27,8 @@ const COST_SHARE: u64 = 50;
 const LONGEST_GAP: u64 = 1_000_000;
 
 /// What somebody asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Nothing.
-    Nothing,
     /// An epoch, at once.
     Epoch,
     /// A checkpoint, at once.
@@ -68,7 +66,9 @@ pub struct Coordinator {
     news: bool,
     unsaved: bool,
     checkpoints_allowed: bool,
-    wanted: Wanted,
+    /// Somebody waits for an epoch; it does not wait for a checkpoint that cannot begin yet.
+    epoch_wanted: bool,
+    checkpoint_wanted: bool,
     next_checkpoint: CheckpointNumber,
     last_checkpoint: u64,
 }
@@ -89,7 +89,8 @@ impl Coordinator {
             news: false,
             unsaved: false,
             checkpoints_allowed: true,
-            wanted: Wanted::Nothing,
+            epoch_wanted: false,
+            checkpoint_wanted: false,
             next_checkpoint: CheckpointNumber(newest.0 + 1),
             last_checkpoint: 0,
         }
@@ -119,7 +120,10 @@ impl Coordinator {
 
     /// Asks for an epoch or a checkpoint at once; returns the epoch that will serve the wish.
     pub fn want(&mut self, wanted: Wanted) -> Epoch {
-        self.wanted = self.wanted.max(wanted);
+        match wanted {
+            Wanted::Epoch => self.epoch_wanted = true,
+            Wanted::Checkpoint => self.checkpoint_wanted = true,
+        }
         self.last.next()
     }
 
@@ -166,10 +170,9 @@ impl Coordinator {
         let checkpoint_due = self.pace.checkpoint_interval.map(|interval| self.last_checkpoint + interval);
         let may_checkpoint = self.storing.is_none() && self.checkpoints_allowed;
         let checkpoint = may_checkpoint
-            && (self.wanted == Wanted::Checkpoint
+            && (self.checkpoint_wanted
                 || (self.unsaved && checkpoint_due.is_some_and(|due| now >= due) && now >= epoch_due));
-        let wished = self.wanted == Wanted::Epoch || (self.wanted == Wanted::Checkpoint && may_checkpoint);
-        if checkpoint || wished || (self.news && now >= epoch_due) {
+        if checkpoint || self.epoch_wanted || (self.news && now >= epoch_due) {
             return Action::Inject(self.inject(now, checkpoint));
         }
         if self.news {
@@ -191,10 +194,9 @@ impl Coordinator {
             self.next_checkpoint.0 += 1;
             self.last_checkpoint = now;
             self.unsaved = false;
-            self.wanted = Wanted::Nothing;
-        } else if self.wanted == Wanted::Epoch {
-            self.wanted = Wanted::Nothing;
+            self.checkpoint_wanted = false;
         }
+        self.epoch_wanted = false;
         self.news = false;
         self.last_injected = now;
         barrier

@@ -116,23 +116,7 @@ pub fn start(start: Start, bell: Arc<Bell>, waker: Arc<TaskWaker>, make: Make) -
     let (ready, is_ready) = mpsc::sync_channel(1);
     let main = Main { clock: start.clock.clone(), bell, waker, watch: start.watch.clone() };
     let work = Arc::new(Mutex::new(Some(Work { main, make, data_dir: start.data_dir.clone(), ready })));
-    let mut attempts: Vec<Attempt> = Vec::new();
-    let running = loop {
-        if attempts.len() == ATTEMPTS {
-            return Err(failed("it does not begin"));
-        }
-        attempts.push(attempt(&start, &work).map_err(|error| failed(&error.to_string()))?);
-        match begun(&attempts) {
-            Begun::By(index) => break attempts.swap_remove(index).handle,
-            Begun::Ended(index) => {
-                let ended = attempts.swap_remove(index).handle.join();
-                let reason = ended.err().map_or_else(|| "it ended at once".to_owned(), |error| error.to_string());
-                let hint = "raise the limit of locked memory, or set [server] backend = \"thread\"";
-                return Err(failed(&format!("{reason}; {hint}")));
-            }
-            Begun::ByNone => {}
-        }
-    };
+    let running = first_to_begin(&start, &work).map_err(|reason| failed(&reason))?;
     // Reading a large state back may take long.
     match is_ready.recv() {
         Ok(Ok(())) => Ok(StoppedReactor::new(move || {
@@ -142,6 +126,34 @@ pub fn start(start: Start, bell: Arc<Bell>, waker: Arc<TaskWaker>, make: Make) -
         Err(_) => {
             let reason = running.join().err().map_or_else(|| "it ended at once".to_owned(), |e| e.to_string());
             Err(failed(&reason))
+        }
+    }
+}
+
+/// Starts executors until one of them has taken the work; where that fails, none of them will.
+fn first_to_begin(start: &Start, work: &Arc<Mutex<Option<Work>>>) -> Result<ExecutorJoinHandle<()>, String> {
+    let mut attempts: Vec<Attempt> = Vec::new();
+    loop {
+        let tried = if attempts.len() < ATTEMPTS {
+            attempt(start, work).map(|another| attempts.push(another)).map_err(|error| error.to_string())
+        } else {
+            Err("it does not begin".to_owned())
+        };
+        // A late executor must find nothing to do. If one has taken the work just now, it says so below.
+        if let Err(reason) = tried
+            && work.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+        {
+            return Err(reason);
+        }
+        match begun(attempts.iter().map(|attempt| &attempt.begun), BEGINNING) {
+            Begun::By(index) => return Ok(attempts.swap_remove(index).handle),
+            Begun::Ended => {
+                let error = attempts.pop().and_then(|last| last.handle.join().err());
+                let reason = error.map_or_else(|| "it ended at once".to_owned(), |error| error.to_string());
+                let hint = "raise the limit of locked memory, or set [server] backend = \"thread\"";
+                return Err(format!("{reason}; {hint}"));
+            }
+            Begun::ByNone => {}
         }
     }
 }
@@ -164,27 +176,34 @@ fn attempt(start: &Start, work: &Arc<Mutex<Option<Work>>>) -> Result<Attempt, Gl
     Ok(Attempt { handle, begun })
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Begun {
     By(usize),
-    /// Its thread has ended before it began.
-    Ended(usize),
+    /// All threads have ended before they began.
+    Ended,
     ByNone,
 }
 
-/// Waits for a while until one of the attempts has begun.
-fn begun(attempts: &[Attempt]) -> Begun {
-    let until = Instant::now() + BEGINNING;
-    while Instant::now() < until {
-        for (index, attempt) in attempts.iter().enumerate() {
-            match attempt.begun.recv_timeout(BEGINNING_LOOK) {
+/// Waits until one of the attempts has begun, all have ended, or so much time has passed.
+fn begun<'a>(attempts: impl Iterator<Item = &'a Receiver<()>> + Clone, patience: Duration) -> Begun {
+    let until = Instant::now() + patience;
+    loop {
+        let mut alive = false;
+        for (index, attempt) in attempts.clone().enumerate() {
+            match attempt.recv_timeout(BEGINNING_LOOK) {
                 Ok(()) => return Begun::By(index),
-                // One that came too late for the work ends as well: its rival has begun.
-                Err(RecvTimeoutError::Disconnected) if attempts.len() == 1 => return Begun::Ended(index),
-                Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => alive = true,
+                // One that comes too late for the work ends as well: its rival has begun.
+                Err(RecvTimeoutError::Disconnected) => {}
             }
         }
+        if !alive {
+            return Begun::Ended;
+        }
+        if Instant::now() >= until {
+            return Begun::ByNone;
+        }
     }
-    Begun::ByNone
 }
 
 struct Main {
@@ -255,4 +274,23 @@ pub enum IoPath {
     Thread,
     /// The ring: while the executor turns the engine.
     Ring,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_executor_that_has_died_is_noticed_however_many_were_started() {
+        let dead = || mpsc::sync_channel(1).1;
+        let (_alive, waits) = mpsc::sync_channel(1);
+        let (begins, has_begun) = mpsc::sync_channel(1);
+        begins.send(()).unwrap();
+        drop(begins);
+        let seen = |attempts: &[&Receiver<()>]| begun(attempts.iter().copied(), BEGINNING_LOOK);
+        assert_eq!(seen(&[&dead()]), Begun::Ended);
+        assert_eq!(seen(&[&dead(), &dead(), &dead()]), Begun::Ended);
+        assert_eq!(seen(&[&dead(), &waits]), Begun::ByNone, "the other may still begin");
+        assert_eq!(seen(&[&dead(), &has_begun]), Begun::By(1), "also if it has ended since");
+    }
 }

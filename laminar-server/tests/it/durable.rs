@@ -4,6 +4,7 @@
 //! holds come back from the log alone.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -183,6 +184,63 @@ async fn checkpoints_of_a_stopped_server_are_listed_and_verified_and_a_rotten_on
     let nothing = run(empty.path(), &["checkpoint", "list"]);
     assert!(nothing.status.code() == Some(4) && nothing.stderr.contains("holds no data"), "{}", nothing.stderr);
     assert!(!empty.path().join("none").exists(), "nothing is created");
+}
+
+/// The files below a directory with their content.
+fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    paths.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn a_lost_log_and_a_rotten_outbox_are_found_by_verify_as_by_a_start() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut server = Server::with(CONFIG);
+    let client = server.connect().await;
+    client
+        .batch_execute(&format!(
+            "CREATE SOURCE s (id BIGINT); CREATE STREAM texts AS SELECT id FROM s;
+             CREATE SINK away FROM texts WITH (connector = 'kafka', topic = 't', format = 'json',
+               \"bootstrap.servers\" = '127.0.0.1:{port}');
+             CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM s"
+        ))
+        .await
+        .unwrap();
+    for id in 0..100 {
+        client.batch_execute(&format!("INSERT INTO s VALUES ({id})")).await.unwrap();
+    }
+    client.batch_execute("CHECKPOINT; INSERT INTO s VALUES (100)").await.unwrap();
+    server.crash();
+    let directory = server.directory().to_owned();
+    let verify = || run(&directory, &["checkpoint", "verify"]);
+    let usable = verify();
+    assert!(usable.status.success(), "{}", usable.stderr);
+    assert!(usable.stdout.contains("; 1 records of pushed rows are replayed"), "{}", usable.stdout);
+    for (part, code) in [("wal", "LDB-1010"), ("outbox", "LDB-1004")] {
+        let whole = files(&server.data_dir().join(part));
+        for (path, content) in &whole {
+            if part == "wal" {
+                std::fs::remove_file(path).unwrap();
+                continue;
+            }
+            let end = content.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+            let rotten =
+                content.iter().enumerate().map(|(at, byte)| if (end / 2..end).contains(&at) { !byte } else { *byte });
+            std::fs::write(path, rotten.collect::<Vec<_>>()).unwrap();
+        }
+        let refused = verify();
+        assert_eq!(refused.status.code(), Some(4), "{part}: {}", refused.stdout);
+        assert!(refused.stdout.contains(&format!("NOT usable: {code}")), "{part}: {}", refused.stdout);
+        let start = run(&directory, &[]);
+        assert!(!start.status.success() && start.stderr.contains(code), "{part}: {}", start.stderr);
+        for (path, content) in whole {
+            std::fs::write(path, content).unwrap();
+        }
+    }
+    assert!(verify().status.success());
+    server.resume();
+    let client = server.connect().await;
+    assert_eq!(client.query_one("SELECT n FROM v", &[]).await.unwrap().get::<_, i64>(0), 101);
 }
 
 /// A restart reads state back while it serves: what was damaged meanwhile must still be found, and end the server.

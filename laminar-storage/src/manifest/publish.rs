@@ -126,6 +126,33 @@ impl Publisher {
             return Err(StorageError::Order { detail });
         }
         let older = self.retention.before_publish();
+        self.append_checkpoint(disk, number, older, draft)
+    }
+
+    /// Publishes the newest checkpoint once more, under the next number, as `change` leaves it; the one it
+    /// was made from is given up, all older ones stay. Nothing is written where nothing has changed.
+    ///
+    /// # Errors
+    /// [`StorageError::NoSpace`]: nothing has changed. Anything else is fatal.
+    pub fn publish_again(&mut self, disk: &mut dyn Disk, change: impl FnOnce(&mut CheckpointDraft)) -> Result<()> {
+        self.check()?;
+        let Some(newest) = self.retention.newest() else { return Ok(()) };
+        let mut draft = newest.draft.clone();
+        change(&mut draft);
+        if draft == newest.draft {
+            return Ok(());
+        }
+        let older = self.retention.before_newest();
+        self.append_checkpoint(disk, self.next_number(), older, draft)
+    }
+
+    fn append_checkpoint(
+        &mut self,
+        disk: &mut dyn Disk,
+        number: CheckpointNumber,
+        older: Vec<Checkpoint>,
+        draft: CheckpointDraft,
+    ) -> Result<()> {
         let checkpoint = Checkpoint {
             number,
             incarnation: self.incarnation,

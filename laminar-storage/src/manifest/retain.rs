@@ -90,6 +90,11 @@ impl Retention {
         kept
     }
 
+    /// What stays once the newest one is published again.
+    pub(super) fn before_newest(&self) -> Vec<Checkpoint> {
+        self.kept.split_last().map_or_else(Vec::new, |(_, older)| older.to_vec())
+    }
+
     /// Takes over a published checkpoint with what stays besides it.
     pub(super) fn published(&mut self, older: Vec<Checkpoint>, newest: Checkpoint) {
         self.kept = older;

@@ -110,6 +110,24 @@ fn checkpoint_numbers_and_object_ids_are_never_given_twice() {
 }
 
 #[test]
+fn a_checkpoint_that_is_published_again_takes_its_own_place_and_the_older_one_stays() {
+    let machine = SimMachine::new(1);
+    let (mut disk, mut publisher) = publisher(&machine);
+    let one = publisher.publish_checkpoint(&mut disk, draft(1)).unwrap();
+    let two = publisher.publish_checkpoint(&mut disk, draft(2)).unwrap();
+    let operations = machine.operations();
+    publisher.publish_again(&mut disk, |_| {}).unwrap();
+    assert_eq!(machine.operations(), operations, "nothing has changed, nothing is written");
+    publisher.publish_again(&mut disk, |draft| draft.islands[0].outboxes[0].acknowledged = OutboxPosition(20)).unwrap();
+    let found = read_back(&machine.crash(1));
+    let newest = found.checkpoints.last().unwrap();
+    assert!(newest.number > two, "a number is not given twice");
+    assert_eq!(newest.retained, [one], "where the newest cannot be used, an older state still can");
+    assert_eq!(newest.draft.islands[0].outboxes[0].acknowledged, OutboxPosition(20));
+    assert_eq!(newest.draft.wal, draft(2).wal);
+}
+
+#[test]
 fn a_number_given_before_may_leave_a_gap_and_never_comes_late() {
     let machine = SimMachine::new(1);
     let (mut disk, mut publisher) = publisher(&machine);

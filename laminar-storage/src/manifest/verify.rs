@@ -28,6 +28,15 @@ pub struct ManifestFile {
     pub torn: bool,
 }
 
+impl ManifestFile {
+    /// The checkpoints whose files are complete, oldest first: the newest and those that it retains.
+    pub fn kept(&self) -> Vec<&Checkpoint> {
+        let Some(newest) = self.checkpoints.last() else { return Vec::new() };
+        let kept = |found: &&Checkpoint| found.number == newest.number || newest.retained.contains(&found.number);
+        self.checkpoints.iter().filter(kept).collect()
+    }
+}
+
 /// Reads the manifest; `None` when there is none.
 ///
 /// # Errors

@@ -56,6 +56,28 @@ pub(super) fn segments_of(disk: &mut dyn Disk, owner: (ObjectId, ShardId)) -> Re
     Ok(found)
 }
 
+/// What cutting an outbox to a position keeps and removes.
+#[derive(Default)]
+struct Cut {
+    kept: Vec<KeptSegment>,
+    /// Segments that are cut, and where.
+    tails: Vec<(SegmentFile, u64)>,
+    superfluous: Vec<SegmentFile>,
+}
+
+/// The segments of one outbox that cutting it to the manifest's position `to` keeps. Changes nothing.
+///
+/// # Errors
+/// The disk's.
+pub fn kept(
+    disk: &mut dyn Disk,
+    directory: DirectoryId,
+    owner: (ObjectId, ShardId),
+    to: OutboxPosition,
+) -> Result<Vec<KeptSegment>> {
+    Ok(survey(disk, directory, owner, to)?.kept)
+}
+
 /// Cuts one outbox to the manifest's position `to`. Blocks. Whether all is there that the target
 /// still needs is known only with the target's marker; the reader checks it.
 ///
@@ -67,31 +89,34 @@ pub fn cut(
     owner: (ObjectId, ShardId),
     to: OutboxPosition,
 ) -> Result<Vec<KeptSegment>> {
-    let mut kept: Vec<KeptSegment> = Vec::new();
-    let mut tails = Vec::new();
-    let mut superfluous = Vec::new();
+    let Cut { kept, tails, superfluous } = survey(disk, directory, owner, to)?;
+    remove_tail(disk, &tails, &superfluous)?;
+    Ok(kept)
+}
+
+fn survey(disk: &mut dyn Disk, directory: DirectoryId, owner: (ObjectId, ShardId), to: OutboxPosition) -> Result<Cut> {
+    let mut cut = Cut::default();
     let mut next = to;
     for file in segments_of(disk, owner)?.into_iter().rev() {
         let first = first_position(disk, directory, &file)?.map(OutboxPosition);
         match first {
             // Behind the cut, or never written.
-            Some(first) if first >= to => superfluous.push(file),
-            None if kept.is_empty() => superfluous.push(file),
+            Some(first) if first >= to => cut.superfluous.push(file),
+            None if cut.kept.is_empty() => cut.superfluous.push(file),
             _ => {
                 let walked = walk_headers(disk, directory, &file, to.0)?;
                 if let Some(walk) = walked.filter(|walk| walk.end == to.0) {
-                    tails.push((file.clone(), walk.end_offset));
+                    cut.tails.push((file.clone(), walk.end_offset));
                 }
                 // A damaged beginning is kept as it is: the reader refuses it if it is needed.
                 let first = first.unwrap_or(next).min(next);
-                kept.push(KeptSegment { first, end: next, file });
+                cut.kept.push(KeptSegment { first, end: next, file });
                 next = first;
             }
         }
     }
-    kept.reverse();
-    remove_tail(disk, &tails, &superfluous)?;
-    Ok(kept)
+    cut.kept.reverse();
+    Ok(cut)
 }
 
 /// Removes all files of an outbox whose sink was dropped. Blocks.

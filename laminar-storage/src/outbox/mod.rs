@@ -7,7 +7,7 @@ mod cut;
 mod reader;
 mod writer;
 
-pub use cut::{KeptSegment, OutboxFiles, cut, list, remove};
+pub use cut::{KeptSegment, OutboxFiles, cut, kept, list, remove};
 pub use reader::{OutboxFrame, OutboxReader};
 pub use writer::{OUTBOX_LOG, Outbox, OutboxStart, largest_frame};
 

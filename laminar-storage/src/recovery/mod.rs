@@ -7,16 +7,20 @@
 //! crash anywhere and start over: the same data comes out. Falling back to an older checkpoint is
 //! never silent, never passes a sink's progress, and never follows from a read that failed.
 
+mod replay;
+
 use std::path::Path;
+
+pub use replay::{WalReplay, logs_to_replay};
 
 use crate::disk::{Blocking, Disk, DiskErrorKind};
 use crate::error::{Result, StorageError};
-use crate::ids::{Incarnation, Lsn, ObjectId, OutboxPosition, ShardId};
+use crate::ids::{CheckpointNumber, Incarnation, ObjectId, OutboxPosition, ShardId};
 use crate::incarnation::{self, Identity};
 use crate::log::DirectoryId;
-use crate::manifest::{Catalog, Checkpoint, ManifestFile, OutboxMark, Publisher, PublisherOptions, WalMark};
+use crate::manifest::{Catalog, Checkpoint, ManifestFile, OutboxMark, Publisher, PublisherOptions};
 use crate::outbox::{self, OutboxStart};
-use crate::wal::{self, Reader, WalLog, WalRecord};
+use crate::wal;
 
 /// What recovery needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -30,40 +34,6 @@ pub struct RecoveryOptions {
 /// Checks that the state of a checkpoint can be used (page files: C2). An error makes recovery try
 /// the older checkpoint.
 pub type VerifyState<'v> = &'v mut dyn FnMut(&mut dyn Disk, DirectoryId, &Checkpoint) -> Result<()>;
-
-/// One WAL log to replay.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WalReplay {
-    /// The log.
-    pub log: WalLog,
-    /// How far the checkpoint contains it; `None` when the log is younger than the checkpoint.
-    pub mark: Option<WalMark>,
-    /// Where it ends; goes into the next checkpoint's mark.
-    pub end: Lsn,
-}
-
-impl WalReplay {
-    /// Opens the log at the first record that some shard still needs.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn open(&self, disk: &mut dyn Disk, directory: DirectoryId) -> Result<Reader> {
-        let from = self.mark.as_ref().map_or(Lsn(0), WalMark::lowest);
-        Reader::open(disk, directory, (self.log.incarnation, self.log.reactor), from, self.end)
-    }
-
-    /// Whether a record is not yet contained in its shard's state.
-    pub fn wants(&self, record: &WalRecord) -> bool {
-        let from = self.mark.as_ref().map_or(Lsn(0), |mark| mark.replay_from(record.shard));
-        record.lsn > from
-    }
-
-    /// The mark for the next checkpoint: nothing of it is contained yet beyond the old mark.
-    pub fn next_mark(&self) -> WalMark {
-        let (floor, shards) = self.mark.as_ref().map_or((Lsn(0), Vec::new()), |mark| (mark.floor, mark.shards.clone()));
-        WalMark { log: self.log, end: Some(self.end), floor, shards }
-    }
-}
 
 /// Everything that the engine needs to go on.
 pub struct Recovered {
@@ -251,10 +221,7 @@ impl Recovery {
     fn choose_checkpoint(&mut self, disk: &mut dyn Disk, verify: VerifyState<'_>) -> Result<Step> {
         let Some(newest) = self.found.checkpoints.last().cloned() else { return Ok(Step::Outboxes) };
         let mut refused = Vec::new();
-        let kept = |checkpoint: &&Checkpoint| {
-            checkpoint.number == newest.number || newest.retained.contains(&checkpoint.number)
-        };
-        for candidate in self.found.checkpoints.iter().filter(kept).rev() {
+        for candidate in self.found.kept().into_iter().rev() {
             let ahead = newest.draft.sinks.iter().find(|sink| sink.applied > candidate.number);
             if let Some(sink) = ahead.filter(|_| candidate.number != newest.number) {
                 refused.push(format!(
@@ -299,55 +266,19 @@ impl Recovery {
     }
 
     fn find_wal(&mut self, disk: &mut dyn Disk) -> Result<Step> {
-        let logs = wal::list(disk)?;
-        let marks = self.checkpoint.as_ref().map_or_else(Vec::new, |checkpoint| checkpoint.draft.wal.clone());
-        if let Some(lost) = marks.iter().find(|mark| mark.known_durable() > Lsn(0) && !logs.contains(&mark.log)) {
-            return Err(StorageError::Missing {
-                file: format!("WAL of incarnation {}, reactor {}", lost.log.incarnation, lost.log.reactor),
-                detail: format!("the checkpoint needs it from position {}", lost.lowest()),
-            });
-        }
-        let contained_before = self.checkpoint.as_ref().map_or(Incarnation(0), |checkpoint| checkpoint.incarnation);
-        for log in logs {
-            let mark = marks.iter().find(|mark| mark.log == log).cloned();
-            if mark.is_none() && log.incarnation < contained_before {
-                continue;
-            }
+        for (log, mark) in logs_to_replay(disk, self.checkpoint.as_ref())? {
             wal::sync(disk, log)?;
-            let end = self.verify_wal(disk, log, mark.as_ref())?;
-            self.wal.push(WalReplay { log, mark, end });
+            let (replay, note) = WalReplay::find(disk, self.identity.directory, log, mark)?;
+            self.notes.extend(note);
+            self.wal.push(replay);
         }
         Ok(Step::Publisher)
     }
 
-    /// Reads a log once to its end, so that damage stops the start and not the running engine.
-    fn verify_wal(&mut self, disk: &mut dyn Disk, log: WalLog, mark: Option<&WalMark>) -> Result<Lsn> {
-        let from = mark.map_or(Lsn(0), WalMark::lowest);
-        let known_durable = mark.map_or(Lsn(0), WalMark::known_durable);
-        let place = (log.incarnation, log.reactor);
-        let mut reader = Reader::open(disk, self.identity.directory, place, from, known_durable)?;
-        while reader.next(disk)?.is_some() {}
-        let Some(end) = reader.end() else {
-            return Err(StorageError::Order { detail: "a WAL reader stopped without an end".to_owned() });
-        };
-        if end.torn {
-            let text = format!("{}: unacknowledged bytes behind offset {} were cut", end.file, end.offset);
-            self.notes.push(text);
-        }
-        Ok(Lsn(end.position))
-    }
-
     fn start_publisher(&mut self, disk: &mut dyn Disk) -> Result<Step> {
-        let kept = match (&self.checkpoint, self.found.checkpoints.last()) {
-            (Some(chosen), Some(newest)) => {
-                let usable = |checkpoint: &&Checkpoint| {
-                    checkpoint.number == chosen.number
-                        || (checkpoint.number < chosen.number && newest.retained.contains(&checkpoint.number))
-                };
-                self.found.checkpoints.iter().filter(usable).cloned().collect()
-            }
-            _ => Vec::new(),
-        };
+        // The newer ones cannot be used.
+        let chosen = self.checkpoint.as_ref().map_or(CheckpointNumber(0), |chosen| chosen.number);
+        let kept = self.found.kept().into_iter().filter(|checkpoint| checkpoint.number <= chosen).cloned().collect();
         let publisher = Publisher::start(
             disk,
             self.identity.directory,

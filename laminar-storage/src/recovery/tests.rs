@@ -4,8 +4,8 @@ use super::*;
 use crate::disk::SimMachine;
 use crate::ids::{CheckpointNumber, ReactorId};
 use crate::log::LogOptions;
-use crate::manifest::{CheckpointDraft, IslandState, SinkProgress};
-use crate::wal::Wal;
+use crate::manifest::{CheckpointDraft, IslandState, SinkProgress, WalMark};
+use crate::wal::{Wal, WalLog};
 
 const OPTIONS: RecoveryOptions = RecoveryOptions {
     fresh_directory: DirectoryId(0xFEED),

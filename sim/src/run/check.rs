@@ -10,11 +10,11 @@ use std::sync::PoisonError;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use laminar_core::engine::status::{EngineStatus, ObjectState};
-use laminar_core::ids::Epoch;
+use laminar_core::engine::status::{EngineStatus, ObjectKind, ObjectState};
+use laminar_core::ids::{Epoch, ObjectId};
 
 use super::answer::Answer;
-use super::{Checked, Fate, Run, Stop, value, wrong};
+use super::{Checked, Run, Stop, Told, value, wrong};
 use crate::scenario::{LOOSE, Pushed, Scenario, keyed, parse_record, total};
 
 /// What earlier looks have seen.
@@ -101,19 +101,25 @@ impl Run<'_> {
         for into in [Pushed::Source, Pushed::Table] {
             self.check_pushed(into)?;
         }
+        self.check_pushed_topic()?;
         self.check_loose()
     }
 
     fn check_status(&mut self, status: &EngineStatus) -> Checked {
         for object in &status.objects {
-            if let ObjectState::Failed(why) = &object.state {
-                return wrong(format!("{} has failed: {why}", object.name));
+            match &object.state {
+                ObjectState::Failed(why) => return wrong(format!("{} has failed: {why}", object.name)),
+                ObjectState::Waiting(_) if matches!(object.kind, ObjectKind::Stream | ObjectKind::View) => {
+                    self.report.waits += 1;
+                }
+                _ => {}
             }
         }
+        let moved = self.moved();
         for (index, reactor) in status.reactors.iter().enumerate() {
             for operator in &reactor.operators {
                 let Some(watermark) = operator.watermark else { continue };
-                if self.apart && self.world.id("b")? == operator.pipeline {
+                if moved.contains(&operator.pipeline) {
                     // It is opened at its place anew, and hears of time with the first rows.
                     continue;
                 }
@@ -131,6 +137,15 @@ impl Run<'_> {
         }
         self.seen.checkpoint = self.seen.checkpoint.max(newest);
         Ok(())
+    }
+
+    /// Pipelines that are parted from their splits now and then: by PAUSE, or because a sink is full.
+    fn moved(&self) -> Vec<ObjectId> {
+        let mut names = if self.apart { vec!["b"] } else { Vec::new() };
+        if self.scenario.is_pressed() {
+            names.extend(["a", "c", "q"]);
+        }
+        names.into_iter().filter_map(|name| self.world.id(name).ok()).collect()
     }
 
     fn check_epoch(&mut self, epoch: Epoch) -> Checked {
@@ -185,17 +200,38 @@ impl Run<'_> {
         }
         for (key, times) in &found {
             match inserts.get(&(into, *key)) {
-                Some(Fate::Open | Fate::Acknowledged) if *times == 1 => {}
-                fate => return wrong(format!("row {key} of {} is there {times} times: {fate:?}", into.names().0)),
+                Some(Told::Open | Told::Acknowledged) if *times == 1 => {}
+                told => return wrong(format!("row {key} of {} is there {times} times: {told:?}", into.names().0)),
             }
         }
         let missing = inserts
             .iter()
-            .find(|((of, key), fate)| *of == into && **fate == Fate::Acknowledged && !found.contains_key(key));
+            .find(|((of, key), told)| *of == into && **told == Told::Acknowledged && !found.contains_key(key));
         match missing {
             Some(((_, key), _)) => wrong(format!("row {key} of {} was acknowledged and is gone", into.names().0)),
             None => Ok(()),
         }
+    }
+
+    /// The topic of pushed rows holds none that was refused; returns one that was acknowledged and is not there yet.
+    pub(super) fn check_pushed_topic(&self) -> Checked<Option<i64>> {
+        let mut found = BTreeSet::new();
+        for record in self.world.broker().committed("pushed") {
+            let row = record.value.as_deref().and_then(|text| parse_record(text, &["id", "v"]));
+            match row.as_deref() {
+                Some([key, v]) if *v == value(key) => found.insert(*key),
+                _ => return wrong(format!("pushed holds {record:?}")),
+            };
+        }
+        let inserts = self.inserts.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = |key: &i64| inserts.get(&(Pushed::Source, *key)).copied();
+        if let Some(key) = found.iter().find(|key| told(key).is_none_or(|told| told == Told::Refused)) {
+            return wrong(format!("pushed holds row {key}: {:?}", told(key)));
+        }
+        let owed = |((of, key), told): (&(Pushed, i64), &Told)| {
+            (*of == Pushed::Source && *told == Told::Acknowledged && !found.contains(key)).then_some(*key)
+        };
+        Ok(inserts.iter().find_map(owed))
     }
 
     /// The loose view holds, of each partition, all rows from some place on, and at its end all of them.

@@ -66,6 +66,9 @@ impl Run<'_> {
         if let Some(difference) = answer.difference(&exact) {
             return Ok(Some(format!("exact: {difference}")));
         }
+        if let Some(key) = self.check_pushed_topic()?.filter(|_| self.scenario.is_pressed()) {
+            return Ok(Some(format!("pushed: row {key} is missing")));
+        }
         self.report.rows += exact.len();
         if !self.scenario.plain_sink || answer.least != answer.most {
             return Ok(None);

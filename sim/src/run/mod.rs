@@ -19,7 +19,7 @@ use laminar_core::engine::{EngineError, Insert, OnConflict, Reply};
 use laminar_storage::disk::Schedule;
 
 use crate::error::SimError;
-use crate::scenario::{LOOSE, Pushed, Row, Scenario, Step};
+use crate::scenario::{LOOSE, Pushed, Query, Row, Scenario, Step};
 use crate::world::{World, WorldOptions};
 use check::Seen;
 
@@ -36,13 +36,15 @@ pub struct Report {
     pub lives: u64,
     /// Rows that were compared with the answer.
     pub rows: usize,
+    /// How often something was seen to wait for a full sink.
+    pub waits: usize,
     /// What must not be, and is.
     pub failure: Option<String>,
 }
 
-/// What became of an INSERT.
+/// What the client of an INSERT was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Told {
     /// No answer, or one that leaves it open.
     Open,
     /// The rows are durable.
@@ -51,7 +53,7 @@ enum Fate {
     Refused,
 }
 
-type Inserts = Arc<Mutex<BTreeMap<(Pushed, i64), Fate>>>;
+type Inserts = Arc<Mutex<BTreeMap<(Pushed, i64), Told>>>;
 
 /// A scenario under way.
 struct Run<'a> {
@@ -62,7 +64,7 @@ struct Run<'a> {
     seen: Seen,
     /// The pipeline that is paused, with its rows if they were read.
     paused: Option<Option<Vec<Vec<i64>>>>,
-    /// Whether the paused view may be at another place of the source than its neighbour.
+    /// Whether one of two views of the source may be at another place of it than the other.
     apart: bool,
     /// Rows that were produced before the loose view was created.
     loose: Option<usize>,
@@ -131,9 +133,10 @@ impl<'a> Run<'a> {
             reactors: scenario.reactors,
             batch_rows: scenario.batch_rows,
             checkpoint_interval: Duration::from_millis(scenario.checkpoint_ms),
+            outbox_bytes: scenario.outbox_bytes,
         })?;
         world.broker().create_topic("in", scenario.partitions);
-        for topic in ["exact", "plain"] {
+        for topic in ["exact", "plain", "pushed"] {
             world.broker().create_topic(topic, 1);
         }
         world.define(&scenario.sql())?;
@@ -144,7 +147,8 @@ impl<'a> Run<'a> {
             inserts: Inserts::default(),
             seen: Seen::default(),
             paused: None,
-            apart: false,
+            // A view that waits for a sink goes on at a place of its own.
+            apart: scenario.is_pressed() && scenario.query == Query::KeyedTwice,
             loose: None,
             armed: None,
             report: Report::default(),
@@ -241,16 +245,21 @@ impl<'a> Run<'a> {
         let rows = RecordBatch::try_new(self.world.schema(name)?, columns);
         let rows = rows.map_err(|error| Stop::Wrong(error.to_string()))?;
         let (inserts, keys) = (self.inserts.clone(), keys.to_vec());
-        let set = move |fate: Fate| {
+        let set = move |told: Told| {
             let mut inserts = inserts.lock().unwrap_or_else(PoisonError::into_inner);
             for key in &keys {
-                inserts.insert((into, *key), fate);
+                inserts.insert((into, *key), told);
             }
         };
-        set(Fate::Open);
+        set(Told::Open);
         let answered = move |answer: Result<_, EngineError>| match answer {
-            Ok(_) => set(Fate::Acknowledged),
-            Err(EngineError::NoSpace | EngineError::DuplicateKey { .. }) => set(Fate::Refused),
+            Ok(_) => set(Told::Acknowledged),
+            Err(
+                EngineError::NoSpace
+                | EngineError::DuplicateKey { .. }
+                | EngineError::Choked { .. }
+                | EngineError::Crowded { .. },
+            ) => set(Told::Refused),
             Err(_) => {}
         };
         let insert = Insert { object: self.world.id(name)?, rows: vec![rows], on_conflict: OnConflict::Error };

@@ -4,7 +4,7 @@
 //! several partitions no row is late, for then the answer does not depend on who was read first.
 
 use super::query::EPOCH;
-use super::{Pushed, Query, Row, Scenario, Step};
+use super::{Pushed, Query, Row, Scenario, Step, UNREACHED};
 use crate::broker::Fate;
 use crate::world::Restart;
 
@@ -29,6 +29,8 @@ impl Scenario {
             delay,
             query,
             plain_sink: random.bool(),
+            // Drawn beside the rest, which stays as it was before there were limits.
+            outbox_bytes: [512, 8 << 10, UNREACHED][fastrand::Rng::with_seed(!seed).usize(0..3)],
             shuffled_disk: random.bool(),
             steps: Vec::new(),
         };

@@ -14,6 +14,9 @@ pub use query::{Query, Row, keyed, parse_record, total};
 /// One view over the source that steps drop and create again.
 pub const LOOSE: &str = "d";
 
+/// Staged bytes that no scenario reaches.
+pub const UNREACHED: u64 = 256 << 20;
+
 /// A scenario.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -35,6 +38,9 @@ pub struct Scenario {
     pub query: Query,
     /// Whether a second sink writes the same rows at least once.
     pub plain_sink: bool,
+    /// Staged bytes at which a sink is full on a reactor; where they can be reached, a sink writes what clients
+    /// push.
+    pub outbox_bytes: u64,
     /// Whether operations of the disk take effect in any order.
     pub shuffled_disk: bool,
     /// What happens.
@@ -122,7 +128,18 @@ impl Scenario {
                 "CREATE SINK plain FROM q WITH (connector = 'broker', topic = 'plain', format = 'json'{envelope});"
             ));
         }
+        if self.is_pressed() {
+            text.push_str(
+                "CREATE STREAM ps AS SELECT id, v FROM p;
+                 CREATE SINK pushed FROM ps WITH (connector = 'broker', topic = 'pushed', format = 'json');",
+            );
+        }
         text
+    }
+
+    /// Whether sinks may be full, so that what feeds them waits.
+    pub fn is_pressed(&self) -> bool {
+        self.outbox_bytes < UNREACHED
     }
 
     /// The same without some steps.
@@ -135,11 +152,12 @@ impl Scenario {
 
 impl std::fmt::Display for Scenario {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { seed, shards, reactors, batch_rows, checkpoint_ms, partitions, delay, query, .. } = self;
+        let Self { seed, shards, reactors, batch_rows, checkpoint_ms, partitions, delay, query, outbox_bytes, .. } =
+            self;
         write!(
             f,
             "seed {seed}: {query:?}, {partitions} partitions, {shards} shards, {reactors} reactors, {batch_rows} rows a \
-             batch, a checkpoint each {checkpoint_ms} ms, watermark {} ms behind, {} steps",
+             batch, a checkpoint each {checkpoint_ms} ms, watermark {} ms behind, sinks of {outbox_bytes} bytes, {} steps",
             delay / 1000,
             self.steps.len()
         )

@@ -1,16 +1,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use arrow::datatypes::{DataType, Field, Schema};
 use laminar_storage::disk::SimMachine;
 
 use super::flow::{count_nodes, insert, options, plain};
 use super::kit::*;
-use crate::data::StreamSchema;
+use crate::data::{ChangeMode, StreamSchema};
 use crate::engine::{
     Deployment, Driver, EngineError, EngineOptions, FatalHook, Insert, NewObject, OnConflict, ReadLevel, ReadObject,
     ReadRequest,
 };
-use crate::graph::{OperatorSpec, PipelineKind};
+use crate::graph::{EmitMode, OperatorSpec, PipelineKind};
 use crate::ids::ObjectId;
 
 fn four_shards(reactors: u16) -> EngineOptions {
@@ -70,6 +71,19 @@ pub fn plain_stream(id: u64, source: u64) -> NewObject {
 pub fn counted_view(id: u64, source: u64) -> NewObject {
     let mut nodes = count_nodes(source);
     let output = nodes[2].output.clone();
+    nodes.push(node(4, OperatorSpec::Materialize { retention: None }, &[2], output));
+    pipeline(id, PipelineKind::View, nodes)
+}
+
+/// source → exchange → count per key → materialize: a view that changes
+pub fn changing_view(id: u64, source: u64) -> NewObject {
+    let mut nodes = count_nodes(source);
+    let OperatorSpec::Aggregate { window, emit, .. } = &mut nodes[2].operator else { unreachable!("the third node") };
+    (*window, *emit) = (None, EmitMode::Changes);
+    let fields = ["key", "n"].map(|name| Field::new(name, DataType::Int64, false));
+    let columns = Arc::new(Schema::new(fields.to_vec()));
+    let output = StreamSchema { columns, mode: ChangeMode::Changelog, key: Some(vec![0]), time: vec![] };
+    nodes[2].output = output.clone();
     nodes.push(node(4, OperatorSpec::Materialize { retention: None }, &[2], output));
     pipeline(id, PipelineKind::View, nodes)
 }
@@ -258,6 +272,38 @@ fn a_paused_view_stands_still_over_kills_and_misses_nothing() {
         assert_eq!(rows_of(&mut driver, 2), expected, "seed {seed}");
         assert_eq!(rows_of(&mut driver, 3), expected, "the view over the view, seed {seed}");
         assert_eq!(rows_of(&mut driver, 4), expected, "the neighbour, seed {seed}");
+    }
+}
+
+/// The power goes when a CREATE has been answered and no checkpoint holds the view: what came after the CREATE
+/// is read again, and nothing is read before the view is there to see it.
+#[test]
+fn a_view_younger_than_the_checkpoint_gets_all_that_came_after_its_create() {
+    for seed in 0..20 {
+        let (feeds, machine) = (Feeds::new(1), SimMachine::new(seed));
+        let mut driver = open(&machine, 2, &feeds, seed);
+        deploy(&mut driver, vec![source(1, Some("test"), 0), kept(2, 1)]);
+        feeds.push(0, &[(1, 1, 1)]);
+        driver.advance(10_000).unwrap();
+        driver.wait(|handle, reply| handle.checkpoint(reply)).unwrap();
+        let (send, created) = std::sync::mpsc::channel();
+        let answer = crate::engine::Reply::new(move |answer| drop(send.send(answer)));
+        driver.handle().deploy(Deployment { add: vec![kept(3, 1)], drop: vec![] }, answer);
+        let is_created = |_| {
+            driver.round();
+            created.try_recv().is_ok()
+        };
+        assert!((0..10_000).any(is_created));
+        feeds.push(0, &[(2, 2, 2)]);
+        for _ in 0..seed % 4 {
+            driver.round();
+        }
+        drop(driver);
+        let mut driver = open(&machine.crash(seed), 1 + seed as u16 % 2, &feeds, seed);
+        feeds.push(0, &[(3, 3, 3)]);
+        driver.advance(100_000).unwrap();
+        let rows = rows_of(&mut driver, 3);
+        assert!(rows.ends_with(&[vec![2, 2, 2], vec![3, 3, 3]]), "seed {seed}: {rows:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 //! subscriber that collects.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -286,13 +286,18 @@ pub fn registry(feeds: &Arc<Feeds>) -> Registry {
     Registry::default().source(TestFactory(feeds.clone()))
 }
 
-/// What a target has taken, and whether it answers.
+/// What a target has taken, and how it answers.
 #[derive(Clone, Default)]
 pub struct Target {
     pub taken: Arc<Mutex<Vec<Vec<i64>>>>,
+    /// It is away.
     pub silent: Arc<AtomicBool>,
     /// How many frames it still breaks down at.
     pub broken: Arc<AtomicU64>,
+    /// It belongs to somebody else now.
+    pub fenced: Arc<AtomicBool>,
+    /// How often it must be asked before it acknowledges what it has.
+    pub patience: Arc<AtomicUsize>,
 }
 
 pub struct TargetFactory(pub Target);
@@ -300,6 +305,7 @@ pub struct TargetFactory(pub Target);
 struct TargetApplier {
     target: Target,
     sent: Vec<(ShardId, u64)>,
+    asked: usize,
 }
 
 impl SinkFactory for TargetFactory {
@@ -307,7 +313,7 @@ impl SinkFactory for TargetFactory {
         "test"
     }
     fn create(&self, _: &SinkSpec, _: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError> {
-        Ok(Box::new(TargetApplier { target: self.0.clone(), sent: Vec::new() }))
+        Ok(Box::new(TargetApplier { target: self.0.clone(), sent: Vec::new(), asked: 0 }))
     }
 }
 
@@ -317,6 +323,9 @@ impl Applier for TargetApplier {
     }
 
     fn send(&mut self, frame: &Arc<Frame>) -> Result<Readiness, ConnectorError> {
+        if self.target.fenced.load(Ordering::SeqCst) {
+            return Err(ConnectorError::fenced("LDB-0000", "the target is another's"));
+        }
         if self.target.silent.load(Ordering::SeqCst) {
             return Err(ConnectorError::external("LDB-0000", "the target is silent"));
         }
@@ -332,7 +341,11 @@ impl Applier for TargetApplier {
     }
 
     fn acknowledged(&mut self, _wait: Duration, into: &mut Vec<(ShardId, u64)>) -> Result<(), ConnectorError> {
-        into.append(&mut self.sent);
+        self.asked += 1;
+        if self.asked > self.target.patience.load(Ordering::SeqCst) {
+            self.asked = 0;
+            into.append(&mut self.sent);
+        }
         Ok(())
     }
 
@@ -341,8 +354,12 @@ impl Applier for TargetApplier {
     }
 }
 
+/// Rows as numbers; with the upsert envelope their weight stands behind them.
 pub struct NumbersFormat;
-struct NumbersEncoder;
+
+struct NumbersEncoder {
+    weights: bool,
+}
 
 impl EncoderFactory for NumbersFormat {
     fn name(&self) -> &'static str {
@@ -351,11 +368,11 @@ impl EncoderFactory for NumbersFormat {
     fn create(
         &self,
         _schema: SchemaRef,
-        _envelope: Envelope,
+        envelope: Envelope,
         _key: Option<&[usize]>,
         _options: &Options,
     ) -> Result<Box<dyn Encoder>, ConnectorError> {
-        Ok(Box::new(NumbersEncoder))
+        Ok(Box::new(NumbersEncoder { weights: envelope == Envelope::Upsert }))
     }
 }
 
@@ -367,7 +384,8 @@ impl Encoder for NumbersEncoder {
         into: &mut dyn FnMut(EncodedRecord<'_>),
     ) -> Result<(), ConnectorError> {
         for row in 0..batch.len() {
-            let text: Vec<String> = integers(&batch.rows, row).iter().map(i64::to_string).collect();
+            let weight = self.weights.then(|| batch.weight(row));
+            let text: Vec<String> = integers(&batch.rows, row).iter().chain(&weight).map(i64::to_string).collect();
             into(EncodedRecord { key: None, value: Some(text.join(",").as_bytes()), row });
         }
         Ok(())
@@ -387,6 +405,12 @@ pub fn sink(id: u64, from: u64, schema: StreamSchema) -> NewObject {
         key: None,
         schema,
     }))
+}
+
+/// A sink of changes.
+pub fn upsert(id: u64, from: u64, schema: StreamSchema) -> NewObject {
+    let ObjectSpec::Sink(spec) = sink(id, from, schema).spec else { unreachable!("a sink") };
+    object(ObjectSpec::Sink(SinkSpec { envelope: Envelope::Upsert, key: Some(vec![0]), ..spec }))
 }
 
 /// Collects changes.

@@ -1,7 +1,12 @@
 mod durable;
+mod ending;
 mod failing;
 mod flow;
 mod kit;
+mod letters;
+mod looking;
 mod memory;
+mod pausing;
 mod pressure;
 mod transactions;
+mod waiting;

@@ -76,3 +76,20 @@ fn a_stuck_epoch_is_reported_once() {
     assert_eq!(c.poll(10_000_000), Action::Stuck(barrier));
     assert_eq!(c.poll(20_000_000), Action::Wait(None));
 }
+
+#[test]
+fn an_epoch_that_somebody_waits_for_does_not_wait_for_a_checkpoint_that_is_written() {
+    let mut c = coordinator(1);
+    c.want(Wanted::Checkpoint);
+    let first = injected(c.poll(0));
+    c.passed(ReactorId(0), first.epoch, 1);
+    c.want(Wanted::Checkpoint);
+    assert_eq!(c.poll(2), Action::Wait(None), "a second checkpoint has to wait");
+    let wanted = c.want(Wanted::Epoch);
+    let epoch = injected(c.poll(3));
+    assert_eq!((epoch.epoch, epoch.checkpoint), (wanted, None));
+    c.passed(ReactorId(0), epoch.epoch, 4);
+    c.stored(ReactorId(0), first.epoch);
+    c.published();
+    assert_eq!(injected(c.poll(5)).checkpoint, Some(CheckpointNumber(9)), "and it is not forgotten");
+}
