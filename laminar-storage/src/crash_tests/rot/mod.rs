@@ -20,7 +20,7 @@ const OUTBOX: u64 = 40_000;
 const MANIFEST: u64 = 60_000;
 const INCARNATION: u64 = 60_000;
 const PAGES: u64 = 5_000;
-const STARTS: u64 = 3_000;
+const STARTS: u64 = 2_500;
 const _: () = assert!(CLOSED_LOG + KILLED_LOG + OUTBOX + MANIFEST + INCARNATION + PAGES + STARTS >= 300_000);
 
 #[test]
