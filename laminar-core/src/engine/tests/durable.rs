@@ -165,6 +165,26 @@ fn no_row_is_acknowledged_whose_write_or_sync_failed() {
     assert!(told.len() > 60 && told.iter().all(|(_, error)| error.contains("LDB-10")), "{told:?}");
 }
 
+/// Found by the simulator (seed 10971): the last checkpoint failed, and the end was told as an orderly one.
+#[test]
+fn an_orderly_end_whose_last_checkpoint_fails_says_so() {
+    let mut failed = 0;
+    for operation in 0..12 {
+        let machine = SimMachine::new(operation);
+        let told = Arc::new(Mutex::new(false));
+        let telling = told.clone();
+        let on_fatal = move |_: &EngineError| *telling.lock().unwrap() = true;
+        let mut driver = open_telling(&machine, 2, &Feeds::new(0), operation + 1, Some(Arc::new(on_fatal)));
+        deploy(&mut driver, vec![source(1, None, 0), kept(2, 1)]);
+        driver.wait(|handle, reply| handle.insert(insert(1, &[(1, 1, 1)]), reply)).unwrap();
+        machine.fail_at(machine.operations() + operation, DiskErrorKind::Io);
+        let answer = driver.wait(|handle, reply| handle.shutdown(reply));
+        assert_eq!(answer.is_err(), *told.lock().unwrap(), "operation {operation}: {answer:?}");
+        failed += usize::from(answer.is_err());
+    }
+    assert!(failed > 1, "{failed} ends failed");
+}
+
 #[test]
 fn a_second_row_with_the_same_key_is_refused_or_replaces_the_first() {
     let machine = SimMachine::new(1);
