@@ -8,6 +8,7 @@
 
 mod bench;
 mod harness;
+mod pacing;
 mod prepared;
 mod windowed;
 
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     if cli.list {
         for bench in bench::ALL {
-            println!("{:<12} {}", bench.name, bench.question);
+            println!("{:<14} {}", bench.name, bench.question);
         }
         return ExitCode::SUCCESS;
     }

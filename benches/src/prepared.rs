@@ -1,10 +1,10 @@
 //! A source of batches that were made before the clock starts, and a sink that notes what arrives and when.
 //!
 //! Invariant: nothing is delivered before the gate opens; with a rate, a row is delivered when its turn has come by
-//! the schedule, however late the reader is polled (open loop).
+//! the schedule, however late the reader is polled (open loop). Rows that load state go before the schedule.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow::array::RecordBatch;
@@ -21,26 +21,61 @@ use laminar_core::ids::{CheckpointNumber, ShardId};
 pub struct Prepared(Arc<Shared>);
 
 struct Shared {
+    name: &'static str,
     splits: Vec<Vec<RecordBatch>>,
+    /// Rows of each split that leave before the schedule begins, as fast as they are taken.
+    load: u64,
     /// Rows a second of each split; none = as fast as they are taken.
     rate: Option<f64>,
-    /// Microseconds since 1970 at which row 0 is due; 0 = the gate is closed.
+    /// Whether the rows of the load may leave.
+    loading: AtomicBool,
+    /// Microseconds since 1970 at which the first row behind the load is due; 0 = the gate is closed.
     began: AtomicI64,
+    delivered: AtomicU64,
     wakes: Mutex<Vec<Arc<dyn Wake>>>,
 }
 
 impl Prepared {
     /// A source with its gate closed.
     pub fn new(splits: Vec<Vec<RecordBatch>>, rate: Option<f64>) -> Self {
-        Self(Arc::new(Shared { splits, rate, began: AtomicI64::new(0), wakes: Mutex::default() }))
+        Self::loading("prepared", splits, 0, rate)
     }
 
-    /// Opens the gate; returns the moment of row 0 in microseconds since 1970.
+    /// A source of this name whose first `load` rows of each split leave before the gate opens.
+    pub fn loading(name: &'static str, splits: Vec<Vec<RecordBatch>>, load: u64, rate: Option<f64>) -> Self {
+        Self(Arc::new(Shared {
+            name,
+            splits,
+            load,
+            rate,
+            loading: AtomicBool::new(false),
+            began: AtomicI64::new(0),
+            delivered: AtomicU64::new(0),
+            wakes: Mutex::default(),
+        }))
+    }
+
+    /// Lets the rows of the load leave.
+    pub fn load(&self) {
+        self.0.loading.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Opens the gate; returns the moment of the first row behind the load in microseconds since 1970.
     pub fn open(&self) -> i64 {
         let now = now_us();
         self.0.began.store(now, Ordering::SeqCst);
-        self.0.wakes.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|wake| wake.wake());
+        self.wake();
         now
+    }
+
+    /// Rows handed out so far.
+    pub fn delivered(&self) -> u64 {
+        self.0.delivered.load(Ordering::SeqCst)
+    }
+
+    fn wake(&self) {
+        self.0.wakes.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|wake| wake.wake());
     }
 }
 
@@ -51,7 +86,7 @@ pub fn now_us() -> i64 {
 
 impl SourceFactory for Prepared {
     fn name(&self) -> &'static str {
-        "prepared"
+        self.0.name
     }
 
     fn typed(&self) -> bool {
@@ -96,25 +131,29 @@ struct Reader {
 
 impl SplitReader for Reader {
     fn poll(&mut self, budget: Budget, into: &mut dyn Ingest) -> Result<Polled, ConnectorError> {
-        let began = self.shared.began.load(Ordering::SeqCst);
-        if began == 0 {
+        let shared = &self.shared;
+        let (load, began) = (shared.load.saturating_sub(self.rows), shared.began.load(Ordering::SeqCst));
+        let open = if load > 0 { shared.loading.load(Ordering::SeqCst) } else { began != 0 };
+        if !open {
             return Ok(Polled::Pending { caught_up: false });
         }
-        let batches = &self.shared.splits[self.split];
+        let batches = &shared.splits[self.split];
         let Some(batch) = batches.get(self.next) else { return Ok(Polled::End) };
         let left = batch.num_rows() - self.within;
-        let count = match self.shared.rate {
+        let count = match shared.rate {
+            _ if load > 0 => left.min(load as usize),
             None => left,
             Some(rate) => {
                 let due = ((budget.now_us - began).max(0) as f64 * rate / 1e6) as u64;
                 self.due = Some(budget.now_us + 1_000);
-                left.min(due.saturating_sub(self.rows) as usize)
+                left.min((shared.load + due).saturating_sub(self.rows) as usize)
             }
         };
         if count == 0 {
             return Ok(Polled::Pending { caught_up: true });
         }
         into.rows(batch.slice(self.within, count), self.rows);
+        shared.delivered.fetch_add(count as u64, Ordering::SeqCst);
         self.rows += count as u64;
         self.within += count;
         if self.within == batch.num_rows() {
@@ -135,22 +174,49 @@ impl SplitReader for Reader {
 /// A record that arrived: its event time in milliseconds, and when it arrived in microseconds since 1970.
 pub type Arrival = (i64, i64);
 
-/// Counts records; keeps the arrivals when asked to.
+/// Which arrivals a probe keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// None, they are counted.
+    #[default]
+    Nothing,
+    /// That of the first record of each frame.
+    Frames,
+    /// That of each record.
+    Records,
+}
+
+/// Counts records; keeps the arrivals when asked to. With exactly-once delivery a record arrives when it is
+/// committed; the target is this process's memory.
 #[derive(Clone, Default)]
 pub struct Probe(Arc<ProbeState>);
 
 #[derive(Default)]
 struct ProbeState {
     records: AtomicU64,
-    arrivals: OnceLock<Mutex<Vec<Arrival>>>,
+    keep: Keep,
+    arrivals: Mutex<Vec<Arrival>>,
+    committed: Mutex<Option<CheckpointNumber>>,
+}
+
+impl ProbeState {
+    fn arrived(&self, frame: &Frame) {
+        self.records.fetch_add(frame.records.len() as u64, Ordering::SeqCst);
+        let count = match self.keep {
+            Keep::Nothing => return,
+            Keep::Frames => 1,
+            Keep::Records => frame.records.len(),
+        };
+        let now = now_us();
+        let times = frame.records[..count].iter().filter_map(|record| record.timestamp_ms);
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).extend(times.map(|time| (time, now)));
+    }
 }
 
 impl Probe {
-    /// A probe that keeps the first arrival of each frame.
-    pub fn keeping() -> Self {
-        let probe = Self::default();
-        let _ = probe.0.arrivals.set(Mutex::default());
-        probe
+    /// A probe that keeps arrivals.
+    pub fn keeping(keep: Keep) -> Self {
+        Self(Arc::new(ProbeState { keep, ..ProbeState::default() }))
     }
 
     /// Records so far.
@@ -160,9 +226,7 @@ impl Probe {
 
     /// The arrivals so far, taken out.
     pub fn arrivals(&self) -> Vec<Arrival> {
-        let taken =
-            self.0.arrivals.get().map(|a| std::mem::take(&mut *a.lock().unwrap_or_else(PoisonError::into_inner)));
-        taken.unwrap_or_default()
+        std::mem::take(&mut *self.0.arrivals.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -183,14 +247,11 @@ struct ProbeApplier {
 
 impl Applier for ProbeApplier {
     fn start(&mut self, _: CheckpointNumber) -> Result<Option<CheckpointNumber>, ConnectorError> {
-        Ok(None)
+        Ok(*self.state.committed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn send(&mut self, frame: &Arc<Frame>) -> Result<Readiness, ConnectorError> {
-        if let (Some(arrivals), Some(time)) = (self.state.arrivals.get(), frame.records[0].timestamp_ms) {
-            arrivals.lock().unwrap_or_else(PoisonError::into_inner).push((time, now_us()));
-        }
-        self.state.records.fetch_add(frame.records.len() as u64, Ordering::SeqCst);
+        self.state.arrived(frame);
         self.passed.push((frame.shard, frame.sequence));
         Ok(Readiness::Accepted)
     }
@@ -200,7 +261,9 @@ impl Applier for ProbeApplier {
         Ok(())
     }
 
-    fn commit(&mut self, _: CheckpointNumber, _: &[Arc<Frame>]) -> Result<(), ConnectorError> {
-        Err(ConnectorError::user("LDB-6501", "a probe has no exactly-once delivery"))
+    fn commit(&mut self, checkpoint: CheckpointNumber, frames: &[Arc<Frame>]) -> Result<(), ConnectorError> {
+        frames.iter().for_each(|frame| self.state.arrived(frame));
+        *self.state.committed.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint);
+        Ok(())
     }
 }

@@ -1,5 +1,4 @@
-//! The workload of the windowed benchmarks: count and sum by key in tumbling windows, in a whole database with
-//! checkpoints each second.
+//! The workload of the windowed benchmarks: count and sum by key in tumbling windows, in a whole database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,17 +62,21 @@ impl Workload {
             .collect()
     }
 
-    /// A database that runs the query, its source's gate closed.
+    /// A database that runs the query with checkpoints each second, its source's gate closed.
     pub async fn deploy(&self, source: &Prepared, probe: &Probe, reactors: usize) -> (Database, tempfile::TempDir) {
-        let directory = tempfile::tempdir().expect("a directory");
-        let options = DatabaseOptions {
-            reactors: Some(reactors),
-            shard_count: Some(4),
-            checkpoint_interval: Duration::from_secs(1),
-            ..DatabaseOptions::in_directory(directory.path())
-        };
-        let registry = Registry::default().source(source.clone()).sink(probe.clone()).encoder(JsonEncoderFactory);
-        let database = Database::open(options, registry).await.expect("a database");
+        self.deploy_with(source, probe, reactors, (Duration::from_secs(1), "at_least_once")).await
+    }
+
+    /// The same with another interval of checkpoints and another delivery.
+    pub async fn deploy_with(
+        &self,
+        source: &Prepared,
+        probe: &Probe,
+        reactors: usize,
+        (interval, delivery): (Duration, &str),
+    ) -> (Database, tempfile::TempDir) {
+        let registry = Registry::default().source(source.clone());
+        let (database, directory) = open(registry, probe, reactors, interval).await;
         let window = format!("INTERVAL '{} microseconds'", self.window_us);
         let delay = format!("INTERVAL '{} microseconds'", self.delay_us);
         let script = format!(
@@ -82,9 +85,27 @@ impl Workload {
              CREATE STREAM sums AS SELECT key, TUMBLE_START(ts, {window}) AS window_start, window_time AS closed,
                  count(*) AS n, sum(value) AS total
                  FROM rows_in GROUP BY key, TUMBLE(ts, {window}) EMIT ON WINDOW CLOSE;
-             CREATE SINK sums_out FROM sums INTO PROBE (format = 'json');"
+             CREATE SINK sums_out FROM sums INTO PROBE (format = 'json', delivery = '{delivery}');"
         );
         database.deploy(&script).await.expect("the query runs");
         (database, directory)
     }
+}
+
+/// An empty database of four shards whose sinks write to the probe.
+pub async fn open(
+    registry: Registry,
+    probe: &Probe,
+    reactors: usize,
+    interval: Duration,
+) -> (Database, tempfile::TempDir) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = DatabaseOptions {
+        reactors: Some(reactors),
+        shard_count: Some(4),
+        checkpoint_interval: interval,
+        ..DatabaseOptions::in_directory(directory.path())
+    };
+    let registry = registry.sink(probe.clone()).encoder(JsonEncoderFactory);
+    (Database::open(options, registry).await.expect("a database"), directory)
 }

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """End to end on a real Kafka: trades in, one-minute bars out, compared with a second computation.
 
-Runs laminardb.toml on a broker from scripts/kafka.sh: undisturbed, with kill -9 at many points, and
-with the broker away in the middle. After each the view (read with psql) must equal the recomputation exactly, and so must
+Runs laminardb.toml on a broker from scripts/kafka.sh: undisturbed, with kill -9 at many points, with the broker
+away in the middle, with the broker killed and started again, and with outages that outlast an open transaction. After each the view (read with psql) must equal the recomputation exactly, and so must
 the output topic (as a reader of committed records sees it): bar by bar without failures, as a set with failures where
-delivery is at least once; with delivery = "exactly_once" bar by bar, each once, under the same kills.
+delivery is at least once; with delivery = "exactly_once" bar by bar, each once, under the same kills, and so must a
+second topic hold every trade, each once.
 
 Needs the binaries laminardb-server and examples/kafka-tool in one target directory, psql, and what
 scripts/kafka.sh needs.
@@ -17,18 +18,17 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 
+import outages
+from trades import PARTITIONS, end_rows, moment, recompute, trades
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-MINUTE_MS = 60_000
-BEGIN_MS = 1_700_000_040_000  # a full minute
-PARTITIONS = 4
-DISORDER_MS = 3_000
-SYMBOLS = [f"S{n:02}" for n in range(20)]
 PATIENCE_S = 120
 
 
@@ -37,7 +37,7 @@ COPY = """
 [[pipeline]]
 name = "copy"
 kind = "stream"
-sql = "SELECT trade_id, symbol FROM trades"
+sql = "SELECT trade_id, symbol, price, quantity FROM trades"
 
 [[sink]]
 name = "copy_topic"
@@ -52,58 +52,7 @@ format = "json"
 """
 
 
-def trades(count: int, seed: int):
-    """Yields (partition, symbol, JSON line, price, quantity, time); no two of a symbol share a time."""
-    rng = random.Random(seed)
-    seen = {symbol: set() for symbol in SYMBOLS}
-    price = {symbol: 4_000 for symbol in SYMBOLS}  # quarters of a dollar: sums of doubles are exact
-    span_ms = max(5 * MINUTE_MS, count * 36 // 10)
-    for number in range(count):
-        index = rng.randrange(len(SYMBOLS))
-        symbol = SYMBOLS[index]
-        now = BEGIN_MS + DISORDER_MS + number * span_ms // count
-        while True:
-            at = now - rng.randrange(DISORDER_MS)
-            if at not in seen[symbol]:
-                break
-        seen[symbol].add(at)
-        price[symbol] = max(4, price[symbol] + rng.randrange(-8, 9))
-        dollars, quantity = price[symbol] / 4, 1 + rng.randrange(500)
-        body = (
-            f'{{"trade_id":{number},"symbol":"{symbol}","price":{dollars},'
-            f'"quantity":{quantity},"event_time":{at}}}'
-        )
-        yield index % PARTITIONS, symbol, body, dollars, quantity, at
-
-
-def moment(text: str) -> int:
-    """Milliseconds since 1970 of a timestamp as psql and JSON show it."""
-    text = text.replace("T", " ").removesuffix("Z").removesuffix("+00:00").removesuffix("+00")
-    whole, _, fraction = text.partition(".")
-    seconds = int(time.mktime(time.strptime(whole, "%Y-%m-%d %H:%M:%S"))) - time.timezone
-    return seconds * 1000 + int((fraction + "000")[:3])
-
-
-def recompute(rows):
-    """The bars by plain code: (symbol, start) -> (open, high, low, close, vwap, volume, trades)."""
-    bars = {}
-    for _, symbol, _, price, quantity, at in rows:
-        bar = bars.setdefault((symbol, at // MINUTE_MS * MINUTE_MS), [])
-        bar.append((at, price, quantity))
-    result = {}
-    for key, members in bars.items():
-        members.sort()
-        volume = sum(quantity for _, _, quantity in members)
-        result[key] = (
-            members[0][1],
-            max(price for _, price, _ in members),
-            min(price for _, price, _ in members),
-            members[-1][1],
-            sum(price * quantity for _, price, quantity in members) / volume,
-            volume,
-            len(members),
-        )
-    return result
+COPIED = ("trade_id", "symbol", "price", "quantity")
 
 
 class ServerEnded(Exception):
@@ -113,7 +62,7 @@ class ServerEnded(Exception):
 class Server:
     """laminardb-server in a directory of its own, killed and started again at will."""
 
-    def __init__(self, binary: pathlib.Path, kafka: str, run: str, exact: bool = False):
+    def __init__(self, binary: pathlib.Path, kafka: str, run: str, exact: bool = False, transaction_s: int | None = None):
         self.binary = binary
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"laminardb-e2e-{run}-"))
         config = (ROOT / "laminardb.toml").read_text()
@@ -128,6 +77,10 @@ class Server:
             # A short interval and a sink that always has rows bring kills into commits.
             assert config.count('interval = "1 s"') == 1, "laminardb.toml states the checkpoint interval once"
             config = config.replace('interval = "1 s"', 'interval = "100 ms"') + COPY.replace("RUN", run)
+        if transaction_s:
+            for topic in ("ohlc_1m", "copy"):
+                before = f'topic = "{topic}_{run}"'
+                config = config.replace(before, f'{before}\n"transaction.timeout.ms" = "{1000 * transaction_s}"')
         (self.directory / "laminardb.toml").write_text(config)
         self.environment = os.environ | {
             "LAMINAR_KAFKA": kafka,
@@ -159,6 +112,12 @@ class Server:
         assert self.process.poll() is None, f"the server ended by itself:\n{self.log_tail()}"
         self.process.kill()
         self.process.wait()
+
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def stop(self):
         self.process.terminate()
@@ -200,6 +159,28 @@ class Kafka:
         environment = {name: value for name, value in os.environ.items() if name != "LAMINAR_TEST_KAFKA"}
         subprocess.run([ROOT / "scripts/kafka.sh", "start"], env=environment, stdout=subprocess.DEVNULL, check=True)
 
+    def signal(self, number: int):
+        os.kill(int((pathlib.Path(os.environ["LAMINAR_KAFKA_DIR"]) / "pid").read_text()), number)
+
+    def kill(self):
+        """Ends the broker without warning; `up` brings it back on the data that is there."""
+
+        def gone():
+            try:
+                self.signal(0)
+            except ProcessLookupError:
+                return True
+            return "the broker is still there"
+
+        self.signal(signal.SIGKILL)
+        wait("the broker to be gone", gone)
+
+    def freeze(self):
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.signal(signal.SIGCONT)
+
     def create(self, topic: str):
         subprocess.run([self.tool, "create-topic", self.address, topic, str(PARTITIONS)], check=True)
 
@@ -210,11 +191,21 @@ class Kafka:
         )
         assert int(done.stdout) == len(rows), "kafka has all trades"
 
+    def tell(self, *words: str) -> str:
+        return subprocess.run([self.tool, *words], stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    def has_open_transaction(self, topic: str) -> bool:
+        return int(self.tell("open-transactions", self.address, topic)) > 0
+
+    def hidden(self, topic: str) -> int:
+        """Records that a reader of committed records does not see."""
+        count = lambda how: len(self.tell(how, self.address, topic).splitlines())
+        return count("consume-all") - count("consume")
+
     def copies(self, topic: str):
-        """The trade numbers of a copy, in their order in the topic, without the rows of the end."""
-        done = subprocess.run([self.tool, "consume", self.address, topic], stdout=subprocess.PIPE, text=True, check=True)
-        numbers = (json.loads(line.split("\t", 3)[3])["trade_id"] for line in done.stdout.splitlines())
-        return [number for number in numbers if number >= 0]
+        """The trades of a copy as (number, symbol, price, quantity), without the rows of the end."""
+        rows = (json.loads(line.split("\t", 3)[3]) for line in self.tell("consume", self.address, topic).splitlines())
+        return [tuple(row[name] for name in COPIED) for row in rows if row["trade_id"] >= 0]
 
     def bars(self, topic: str):
         """[(key, values)] of the output topic, without the rows that only end the last minute."""
@@ -227,13 +218,6 @@ class Kafka:
                 names = ("open", "high", "low", "close", "vwap", "volume", "trades")
                 found.append((key, tuple(float(bar[name]) for name in names)))
         return found
-
-
-def end_rows(rows):
-    """One trade a partition, ten minutes later: it moves the watermark past all bars."""
-    at = max(row[5] for row in rows) + 10 * MINUTE_MS
-    body = f'{{"trade_id":-1,"symbol":"END","price":1.0,"quantity":1,"event_time":{at}}}'
-    return [(partition, "END", body, 1.0, 1, at) for partition in range(PARTITIONS)]
 
 
 def wait(what: str, condition):
@@ -278,17 +262,19 @@ def check(server: Server, kafka: Kafka, run: str, expected, kills: int):
     return len(found) - len(expected)
 
 
-def check_copies(kafka: Kafka, run: str, count: int):
+def check_copies(kafka: Kafka, run: str, rows):
+    """Every trade is there once and as it was."""
     found = []
 
     def copied():
         found[:] = kafka.copies(f"copy_{run}")
-        return len(set(found)) >= count or f"{len(found)} copies of {count} trades"
+        return len(set(found)) >= len(rows) or f"{len(found)} copies of {len(rows)} trades"
 
     wait("the copy to hold all trades", copied)
     doubled = len(found) - len(set(found))
-    assert doubled == 0, f"{doubled} of {count} trades are there twice"
-    assert sorted(found) == list(range(count)), "the copy holds the trades and nothing else"
+    assert doubled == 0, f"{doubled} of {len(rows)} trades are there twice"
+    wanted = [(number, row[1], row[3], row[4]) for number, row in enumerate(rows)]
+    assert sorted(found) == wanted, "the copy holds the trades and nothing else"
 
 
 def differing(found: dict, wanted: dict, where: str):
@@ -298,9 +284,9 @@ def differing(found: dict, wanted: dict, where: str):
 
 
 @contextlib.contextmanager
-def serving(binary, kafka, run: str, exact: bool = False):
+def serving(binary, kafka, run: str, exact: bool = False, transaction_s: int | None = None):
     """A server over topics of its own; stopped at the end, unless something failed."""
-    server = Server(binary, kafka.address, run, exact)
+    server = Server(binary, kafka.address, run, exact, transaction_s)
     try:
         for topic in ("trades", "ohlc_1m", "copy"):
             kafka.create(f"{topic}_{run}")
@@ -340,13 +326,7 @@ def killed(binary, kafka, rows, expected, run: str, kills: int, exact: bool = Fa
         if not exact:
             print(f"kill -9 at {kills} points: nothing lost, the view exact, {twice} bars written again, slowest start {slowest:.2f} s")
             return
-        # A late copy would come with the next life: each bar is there once, now and after another start.
-        server.kill()
-        server.start()
-        time.sleep(1)
-        twice = check(server, kafka, run, expected, kills=0)
-        assert twice == 0, "each bar is written exactly once"
-        check_copies(kafka, run, len(rows))
+        check_once(server, kafka, rows, expected, run)
         print(f"exactly once, kill -9 at {kills} points: {len(expected)} bars and {len(rows)} copied trades, 0 lost, 0 doubled, 0 wrong, slowest start {slowest:.2f} s")
 
 
@@ -372,10 +352,37 @@ def killed_at_points(binary, kafka, rows, expected, run: str, points):
             assert f"crash point {point} is reached" in server.log_tail(), f"{point}: died otherwise:\n{server.log_tail()}"
             server.start()
         kafka.produce(f"trades_{run}", end_rows(rows))
-        twice = check(server, kafka, run, expected, kills=0)
-        assert twice == 0, "each bar is written exactly once"
-        check_copies(kafka, run, len(rows))
+        check(server, kafka, run, expected, kills=0)
+        check_once(server, kafka, rows, expected, run)
         print(f"exactly once, dead at {', '.join(points)}: 0 lost, 0 doubled, 0 wrong")
+
+
+def check_once(server: Server, kafka: Kafka, rows, expected, run: str):
+    """Each bar and each trade is there once, now and in another life: what comes late would come with that one."""
+    server.kill()
+    server.start()
+    time.sleep(1)
+    twice = check(server, kafka, run, expected, kills=0)
+    assert twice == 0, "each bar is written exactly once"
+    check_copies(kafka, run, rows)
+
+
+def suffered(binary, kafka, rows, run: str, story):
+    """Exactly once while the broker goes through a story."""
+    expected = recompute(rows)
+    with serving(binary, kafka, run, exact=True, transaction_s=outages.TRANSACTION_S) as server:
+        told = story(server, kafka, run, rows, random.Random(run))
+        back = time.monotonic()
+        kafka.produce(f"trades_{run}", end_rows(rows))
+        check(server, kafka, run, expected, kills=0)
+        resumed = time.monotonic() - back
+        check_once(server, kafka, rows, expected, run)
+        hidden = sum(kafka.hidden(f"{topic}_{run}") for topic in ("copy", "ohlc_1m"))
+        assert hidden > 0 or story is not outages.outlasted, "the transaction that the broker was killed with has left records"
+        print(
+            f"exactly once, {told}: {len(expected)} bars and {len(rows)} copied trades, 0 lost, 0 doubled, 0 wrong, "
+            f"all there {resumed:.1f} s later; {hidden} records of aborted transactions stay hidden"
+        )
 
 
 def broker_away(binary, kafka, rows, expected, run: str, exact: bool = False):
@@ -396,7 +403,7 @@ def broker_away(binary, kafka, rows, expected, run: str, exact: bool = False):
         kafka.produce(f"trades_{run}", rows[half:] + end_rows(rows))
         twice = check(server, kafka, run, expected, kills=0 if exact else 1)
         if exact:
-            check_copies(kafka, run, len(rows))
+            check_copies(kafka, run, rows)
             print("exactly once with the broker away in the middle: 0 lost, 0 doubled, 0 wrong")
         else:
             print(f"the broker away in the middle: nothing lost, the view exact, {twice} bars written again")
@@ -445,6 +452,9 @@ def main():
         if kafka.is_ours():
             broker_away(given.target / "laminardb-server", kafka, rows, expected, f"away_{given.seed}")
             broker_away(given.target / "laminardb-server", kafka, rows, expected, f"back_{given.seed}", exact=True)
+            few = rows[: min(len(rows), 200_000)]
+            suffered(given.target / "laminardb-server", kafka, few, f"falls_{given.seed}", outages.restarts)
+            suffered(given.target / "laminardb-server", kafka, few, f"outlasted_{given.seed}", outages.outlasted)
     finally:
         if own:
             subprocess.run([ROOT / "scripts/kafka.sh", "stop"], check=False)

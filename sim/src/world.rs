@@ -348,8 +348,7 @@ impl World {
 
     /// No file grows for so long, in virtual time.
     pub fn fill_disk(&mut self, micros: u64) {
-        let content = |path: &std::path::PathBuf| self.machine.content(path).map_or(0, |content| content.len() as u64);
-        self.machine.set_capacity(self.machine.files().iter().map(content).sum());
+        self.machine.set_capacity(self.machine.bytes());
         self.full_until = Some(self.now() + micros);
     }
 

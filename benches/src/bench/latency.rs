@@ -3,14 +3,13 @@
 //! Open loop: each row has its moment by the schedule, and latency counts from that moment, so a stall is
 //! not hidden by rows that wait behind it. The hiccup probe beside it shows what the machine alone adds.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
 use crate::harness::Settings;
-use crate::prepared::{Prepared, Probe, now_us};
+use crate::pacing::{Hiccups, histogram, line, ms, runtime};
+use crate::prepared::{Keep, Prepared, Probe};
 use crate::windowed::Workload;
 
 const WINDOW_US: i64 = 100_000;
@@ -25,21 +24,9 @@ pub fn run(settings: &Settings) {
     println!("  full rate {:.2} M rows/s on {reactors} reactors; load {:.2} M rows/s", full / 1e6, rate / 1e6);
     let seconds = ((SECONDS as f64 * settings.scale) as usize).max(3);
     let (latency, hiccup) = paced(rate, seconds, reactors);
-    let line = |name: &str, h: &Histogram<u64>| {
-        let ms = |q: f64| h.value_at_quantile(q) as f64 / 1000.0;
-        println!(
-            "  {name:<34} p50 {:>7.3} ms  p99 {:>7.3} ms  p99.9 {:>7.3} ms  max {:>7.3} ms  ({} samples)",
-            ms(0.5),
-            ms(0.99),
-            ms(0.999),
-            h.max() as f64 / 1000.0,
-            h.len()
-        );
-    };
     line("window result at the sink", &latency);
     line("hiccup probe (1 ms sleeps)", &hiccup);
-    let over = latency.value_at_quantile(0.99) as f64 - hiccup.value_at_quantile(0.99) as f64;
-    println!("  p99 over the probe: {:.3} ms", over / 1000.0);
+    println!("  p99 over the probe: {:.3} ms", ms(&latency, 0.99) - ms(&hiccup, 0.99));
 }
 
 fn workload(rows: usize, rate: f64) -> Workload {
@@ -68,12 +55,8 @@ fn full_rate(rows: usize, reactors: usize) -> f64 {
 fn paced(rate: f64, seconds: usize, reactors: usize) -> (Histogram<u64>, Histogram<u64>) {
     let workload = workload((rate * seconds as f64) as usize, rate);
     let source = Prepared::new(workload.batches(), Some(rate / workload.splits as f64));
-    let probe = Probe::keeping();
-    let stop = Arc::new(AtomicBool::new(false));
-    let hiccups = {
-        let stop = stop.clone();
-        std::thread::spawn(move || hiccups(&stop))
-    };
+    let probe = Probe::keeping(Keep::Frames);
+    let hiccups = Hiccups::start();
     let mut latency = histogram();
     runtime().block_on(async {
         let (database, _directory) = workload.deploy(&source, &probe, reactors).await;
@@ -89,24 +72,5 @@ fn paced(rate: f64, seconds: usize, reactors: usize) -> (Histogram<u64>, Histogr
         }
         database.shutdown().await.expect("a clean end");
     });
-    stop.store(true, Ordering::SeqCst);
-    (latency, hiccups.join().expect("the probe ends"))
-}
-
-fn hiccups(stop: &AtomicBool) -> Histogram<u64> {
-    let mut found = histogram();
-    while !stop.load(Ordering::SeqCst) {
-        let before = now_us();
-        std::thread::sleep(Duration::from_millis(1));
-        found.saturating_record((now_us() - before - 1_000).max(1) as u64);
-    }
-    found
-}
-
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000, 3).expect("bounds in order")
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+    (latency, hiccups.end())
 }

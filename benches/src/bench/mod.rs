@@ -1,6 +1,8 @@
 //! The benchmarks, one file each; the file's header states the question it answers.
 
 mod arena;
+mod checkpoint;
+mod exactly_once;
 mod exchange;
 mod json;
 mod latency;
@@ -25,6 +27,16 @@ pub const ALL: &[Bench] = &[
         name: "arena",
         question: "what does a keyed state access cost, what does dirty tracking add, how much does a checkpoint write?",
         run: arena::run,
+    },
+    Bench {
+        name: "checkpoint",
+        question: "with 1 GiB of state, a tenth of it changing per checkpoint, at half load: how long does a row wait, what is written?",
+        run: checkpoint::run,
+    },
+    Bench {
+        name: "exactly-once",
+        question: "how long until a row's result is committed exactly once, and what does a checkpoint interval of 100 ms cost?",
+        run: exactly_once::run,
     },
     Bench {
         name: "exchange",

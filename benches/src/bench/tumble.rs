@@ -10,6 +10,7 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::harness::{Settings, cpu_seconds, spread};
+use crate::pacing::runtime;
 use crate::prepared::{Prepared, Probe};
 use crate::windowed::Workload;
 
@@ -66,10 +67,6 @@ pub fn run(settings: &Settings) {
     println!("  2 reactors / 1 reactor, by wall time: {middle:.2} × ({low:.2}–{high:.2})");
     let (low, middle, high) = ratio(&halves, &batch, |t| t.wall);
     println!("  what a second core gives two threads that share nothing: {middle:.2} × ({low:.2}–{high:.2})");
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 /// Through the database; the clock runs from the first row to the last of `groups` results at the sink.

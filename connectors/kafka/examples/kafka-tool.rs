@@ -4,6 +4,8 @@
 //! kafka-tool create-topic ADDRESS TOPIC PARTITIONS
 //! kafka-tool produce ADDRESS TOPIC          stdin: partition TAB key TAB value; a partition of - lets the key choose
 //! kafka-tool consume ADDRESS TOPIC          all committed records: partition TAB offset TAB key TAB value
+//! kafka-tool consume-all ADDRESS TOPIC      the same with records of transactions that were aborted or are open
+//! kafka-tool open-transactions ADDRESS TOPIC  in how many partitions a transaction is open
 //! ```
 //!
 //! Not part of the product: it shares no code with the connector, so that it can judge it.
@@ -31,8 +33,13 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["create-topic", address, topic, partitions] => create_topic(address, topic, partitions),
         ["produce", address, topic] => produce(address, topic),
-        ["consume", address, topic] => consume(address, topic),
-        _ => Err("usage: kafka-tool create-topic|produce|consume ADDRESS TOPIC [PARTITIONS]".into()),
+        ["consume", address, topic] => consume(address, topic, "read_committed"),
+        ["consume-all", address, topic] => consume(address, topic, "read_uncommitted"),
+        ["open-transactions", address, topic] => open_transactions(address, topic),
+        _ => Err(
+            "usage: kafka-tool create-topic|produce|consume|consume-all|open-transactions ADDRESS TOPIC [PARTITIONS]"
+                .into(),
+        ),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -95,16 +102,33 @@ fn produce(address: &str, topic: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn consume(address: &str, topic: &str) -> Result<(), Failure> {
-    let consumer: BaseConsumer = client(address)
-        .set("group.id", "kafka-tool")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("isolation.level", "read_committed")
-        .create()?;
+fn reader(address: &str, isolation: &str) -> Result<BaseConsumer, Failure> {
+    let mut config = client(address);
+    config.set("group.id", "kafka-tool").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    Ok(config.set("isolation.level", isolation).create()?)
+}
+
+fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>, Failure> {
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
-    let partitions: Vec<i32> =
-        metadata.topics().iter().flat_map(|t| t.partitions()).map(|partition| partition.id()).collect();
+    Ok(metadata.topics().iter().flat_map(|t| t.partitions()).map(|partition| partition.id()).collect())
+}
+
+/// A partition with an open transaction ends earlier for a reader of committed records.
+fn open_transactions(address: &str, topic: &str) -> Result<(), Failure> {
+    let (committed, all) = (reader(address, "read_committed")?, reader(address, "read_uncommitted")?);
+    let mut open = 0;
+    for partition in partitions(&all, topic)? {
+        let (_, stable) = committed.fetch_watermarks(topic, partition, PATIENCE)?;
+        let (_, end) = all.fetch_watermarks(topic, partition, PATIENCE)?;
+        open += u32::from(stable < end);
+    }
+    println!("{open}");
+    Ok(())
+}
+
+fn consume(address: &str, topic: &str, isolation: &str) -> Result<(), Failure> {
+    let consumer = reader(address, isolation)?;
+    let partitions = partitions(&consumer, topic)?;
     let mut all = TopicPartitionList::new();
     for partition in &partitions {
         all.add_partition_offset(topic, *partition, Offset::Beginning)?;

@@ -10,7 +10,8 @@ use super::identity::{DirectoryId, SegmentFile};
 use crate::disk::Disk;
 use crate::error::{Result, StorageError};
 
-const CHUNK: usize = 1 << 20;
+/// Read at once. Small enough that a scan of many short logs does not live on fresh memory.
+const CHUNK: usize = 128 << 10;
 
 /// A frame behind the bad place that knows what was durable.
 pub(super) struct Proof {

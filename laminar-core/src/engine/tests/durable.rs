@@ -1,8 +1,8 @@
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::{DataType, Field, Schema};
-use laminar_storage::disk::SimMachine;
+use laminar_storage::disk::{DiskErrorKind, SimMachine};
 
 use super::flow::{count_nodes, insert, options, plain};
 use super::kit::*;
@@ -138,6 +138,26 @@ fn acknowledged_rows_survive_a_power_cut_and_a_change_of_the_core_count() {
     let mut driver = open(&machine, 2, &Feeds::new(0), 99);
     assert_eq!(rows_of(&mut driver, 2), expected);
     assert_eq!(rows_of(&mut driver, 3), (0..5).map(|key| vec![key, 7, 7]).collect::<Vec<_>>());
+}
+
+/// Found by the simulator (seed 10971): the last checkpoint failed, and the end was told as an orderly one.
+#[test]
+fn an_orderly_end_whose_last_checkpoint_fails_says_so() {
+    let mut failed = 0;
+    for operation in 0..12 {
+        let machine = SimMachine::new(operation);
+        let told = Arc::new(Mutex::new(false));
+        let telling = told.clone();
+        let on_fatal = move |_: &EngineError| *telling.lock().unwrap() = true;
+        let mut driver = open_telling(&machine, 2, &Feeds::new(0), operation + 1, Some(Arc::new(on_fatal)));
+        deploy(&mut driver, vec![source(1, None, 0), kept(2, 1)]);
+        driver.wait(|handle, reply| handle.insert(insert(1, &[(1, 1, 1)]), reply)).unwrap();
+        machine.fail_at(machine.operations() + operation, DiskErrorKind::Io);
+        let answer = driver.wait(|handle, reply| handle.shutdown(reply));
+        assert_eq!(answer.is_err(), *told.lock().unwrap(), "operation {operation}: {answer:?}");
+        failed += usize::from(answer.is_err());
+    }
+    assert!(failed > 1, "{failed} ends failed");
 }
 
 #[test]

@@ -86,8 +86,12 @@ impl SimFile {
         }
         if len < old {
             // What was cut away reads as zero when the file grows again, whatever was there before.
+            // Where nothing was ever written there is nothing to cut away.
             for sector in len.div_ceil(SECTOR)..old.div_ceil(SECTOR) {
-                self.history.entry(sector).or_default().push([0; SECTOR]);
+                let blank = self.durable.is_blank(sector * SECTOR) && !self.history.contains_key(&sector);
+                if !blank {
+                    self.history.entry(sector).or_default().push([0; SECTOR]);
+                }
             }
         }
     }

@@ -30,6 +30,11 @@ impl Image {
         self.len
     }
 
+    /// Whether nothing was ever written near a place; behind the length nothing was.
+    pub(super) fn is_blank(&self, offset: usize) -> bool {
+        self.chunks.get(offset / CHUNK).is_none_or(Option::is_none)
+    }
+
     /// Fills `into`; the range must lie inside.
     pub(super) fn read(&self, offset: usize, into: &mut [u8]) {
         let mut done = 0;

@@ -146,6 +146,11 @@ impl SimMachine {
         }
     }
 
+    /// The sum of all file lengths, as [`SimMachine::set_capacity`] counts it.
+    pub fn bytes(&self) -> u64 {
+        self.world().bytes()
+    }
+
     /// Replaces a file's content durably, as rot or a foreign hand would. False if there is no such file.
     pub fn overwrite(&self, path: &Path, content: Vec<u8>) -> bool {
         let mut world = self.world();

@@ -278,10 +278,14 @@ impl World {
         Ok(())
     }
 
+    /// The sum of all file lengths.
+    pub(super) fn bytes(&self) -> u64 {
+        self.names.files().map(|(_, inode)| self.files[inode].len() as u64).sum()
+    }
+
     fn reserve(&self, inode: Inode, end: u64, what: &'static str) -> DiskResult<()> {
         let grown = end.saturating_sub(self.files[inode].len() as u64);
-        let used: u64 = self.names.files().map(|(_, inode)| self.files[inode].len() as u64).sum();
-        if grown > 0 && used + grown > self.capacity {
+        if grown > 0 && self.bytes().saturating_add(grown) > self.capacity {
             return Err(DiskError {
                 kind: DiskErrorKind::NoSpace,
                 message: format!("{what}: simulated disk of {} bytes is full", self.capacity),
