@@ -217,6 +217,8 @@ fn engine_options(options: &DatabaseOptions) -> EngineOptions {
         checkpoint_interval: options.checkpoint_interval,
         state_bytes: options.memory_limit,
         outbox_bytes: options.sink_limit / u64::from(reactors),
+        request_keys: options.idempotency_keys,
+        progress: options.progress.clone(),
         ..EngineOptions::default()
     }
 }

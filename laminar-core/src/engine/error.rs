@@ -112,6 +112,24 @@ pub enum EngineError {
         /// How long.
         seconds: u64,
     },
+    /// An idempotency key that came before with other rows.
+    #[error(
+        "LDB-3016: this idempotency key was used for another request into {object}, whose body was different; nothing was written: repeat a request with exactly its body, and give new rows a new key"
+    )]
+    KeyReused {
+        /// The object.
+        object: String,
+    },
+    /// State in the data directory that this build would read as something else.
+    #[error(
+        "LDB-3017: the state of {name} in the data directory is not what its plan keeps in this build: {difference}; nothing was changed: start the build that wrote it and drop {name} there, then create it anew with this one, which begins with empty state"
+    )]
+    OtherState {
+        /// The object.
+        name: String,
+        /// What differs.
+        difference: String,
+    },
     /// A defect of the engine.
     #[error("LDB-3999: internal: {0}")]
     Internal(String),
@@ -139,6 +157,8 @@ impl EngineError {
             Self::Limit { .. } => "LDB-3013",
             Self::NoSpace => "LDB-3014",
             Self::Choked { .. } => "LDB-3015",
+            Self::KeyReused { .. } => "LDB-3016",
+            Self::OtherState { .. } => "LDB-3017",
             Self::Internal(_) => "LDB-3999",
         }
     }
@@ -156,10 +176,12 @@ impl EngineError {
             Self::DuplicateKey { .. } => "23505",
             Self::BadRow { .. } => "22000",
             Self::Disk(_) | Self::Storage(_) => "58030",
+            Self::OtherState { .. } => "XX001",
             Self::Start(_) | Self::Internal(_) => "XX000",
             Self::Limit { .. } => "54000",
             Self::NoSpace => "53100",
             Self::Choked { .. } => "53400",
+            Self::KeyReused { .. } => "22023",
         }
     }
 }

@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
-use super::EngineError;
 use super::restore::{ENGINE_ISLAND, page_marks};
 use super::store::page_path;
+use super::{EngineError, kept_plan};
 use crate::connector::Position;
 use crate::ids::{CheckpointNumber, Epoch, Lsn, ObjectId};
 use laminar_storage::arena::{Arena, ArenaOptions};
@@ -68,9 +68,14 @@ fn look(disk: &mut dyn Disk, verify: bool) -> Result<Vec<KeptCheckpoint>> {
     let Some(newest) = file.checkpoints.last() else { return Ok(Vec::new()) };
     let kept = |found: &&Checkpoint| found.number == newest.number || newest.retained.contains(&found.number);
     let looked_at = |found: &Checkpoint| {
-        let verified = verify.then(|| match read_all(disk, identity.directory, found, found.number == newest.number) {
-            Ok((state_bytes, replayed)) => Verified::Usable { state_bytes, replayed },
-            Err(error) => Verified::Refused(error.to_string()),
+        let verified = verify.then(|| {
+            let checked = file.catalog.entries.values().try_for_each(kept_plan::check);
+            let is_newest = found.number == newest.number;
+            let mut read = || read_all(disk, identity.directory, found, is_newest).map_err(EngineError::from);
+            match checked.and_then(|()| read()) {
+                Ok((state_bytes, replayed)) => Verified::Usable { state_bytes, replayed },
+                Err(error) => Verified::Refused(error.to_string()),
+            }
         });
         KeptCheckpoint { verified, ..describe(found, &file.catalog) }
     };

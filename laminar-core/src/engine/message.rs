@@ -271,8 +271,8 @@ pub enum Event {
     },
     /// The sinks of a reactor have nothing left of the last checkpoint.
     Drained(ReactorId),
-    /// A replayed record has entered the chains.
-    Replayed,
+    /// A replayed record of so many bytes has entered the chains.
+    Replayed(u64),
     /// A reactor has stopped.
     Stopped(ReactorId),
 }

@@ -19,6 +19,7 @@ mod fragment;
 mod frame_bytes;
 mod handle;
 mod inspect;
+pub(crate) mod kept_plan;
 mod lanes;
 pub mod message;
 mod options;
@@ -30,6 +31,8 @@ mod read;
 mod reply;
 mod report;
 mod request;
+mod request_key;
+mod requests;
 mod restore;
 mod route;
 mod shape;
@@ -41,7 +44,9 @@ mod start;
 pub mod status;
 mod store;
 mod subscribe;
+mod table_keys;
 
+pub use crate::control::{StartPhase, StartProgress, StartState};
 pub use assemble::{Assembly, AssemblyParts, EngineSeed, assemble};
 pub use attach::{arena_id, undo};
 pub use core::{Engine, EngineLimits, EngineParts};
@@ -51,6 +56,7 @@ pub use feed::GroupId;
 pub use fragment::{FragmentId, Item};
 pub use handle::EngineHandle;
 pub use inspect::{KeptCheckpoint, Verified, inspect};
+pub use kept_plan::state_difference;
 pub use lanes::{Lanes, mesh};
 pub use options::{Backend, EngineOptions, FatalHook};
 pub use outboxes::{FoundOutbox, Outboxes};
@@ -59,6 +65,7 @@ pub use request::{
     AdvanceWatermark, Deployed, Deployment, EpochChanges, Insert, Inserted, NewObject, Offer, OnConflict, ReadLevel,
     ReadObject, ReadRequest, ReadRows, RecoveredCatalog, Snapshot, Subscribed, Subscriber,
 };
+pub use request_key::RequestKey;
 pub use restore::{Boot, ControlStore, ENGINE_ISLAND, ReactorPlan, RestoreOptions, Restored, page_marks, restore};
 pub use route::SendRouter;
 pub use shape::ChainShape;

@@ -9,8 +9,9 @@ use laminar_core::ids::ObjectId;
 use laminar_sql::parse::CopyFormat as Parsed;
 
 use crate::ask::ask;
-use crate::copy::{CopyFormat, CopyIn, CopySyntax, Header};
+use crate::copy::{CopyCommit, CopyFormat, CopyIn, CopySyntax, Header};
 use crate::error::DbError;
+use crate::ingest::Ingested;
 use crate::response::Response;
 use crate::session::Session;
 
@@ -30,16 +31,16 @@ pub fn copy_in(
     };
     let given: SchemaRef = Arc::new(Schema::new(columns.iter().map(|i| schema.field(*i).clone()).collect::<Vec<_>>()));
     let (inner, columns) = (session.inner.clone(), columns.to_vec());
-    let commit = move |rows: RecordBatch| -> futures::future::BoxFuture<'static, Result<u64, DbError>> {
+    let commit: CopyCommit = Box::new(move |rows, request| {
         Box::pin(async move {
             let rows = vec![whole_rows(&schema, &columns, &rows)?];
-            let insert = Insert { object: target, rows, on_conflict: OnConflict::Error };
+            let insert = Insert { object: target, rows, on_conflict: OnConflict::Error, request };
             let inserted = ask(|reply| inner.engine.insert(insert, reply)).await?;
             inner.wrote(inserted.epoch);
-            Ok(inserted.rows)
+            Ok(Ingested { rows: inserted.rows, repeated: inserted.repeated })
         })
-    };
-    Ok(Response::CopyIn(Box::new(CopyIn::new(given, copy_format(format)?, Box::new(commit)))))
+    });
+    Ok(Response::CopyIn(Box::new(CopyIn::new(given, copy_format(format)?, commit))))
 }
 
 fn copy_format(format: &Parsed) -> Result<CopyFormat, DbError> {

@@ -17,7 +17,7 @@ fn four_shards(reactors: u16) -> EngineOptions {
     EngineOptions { shards: Some(4), ..options(reactors) }
 }
 
-fn open(machine: &SimMachine, reactors: u16, feeds: &Arc<Feeds>, seed: u64) -> Driver {
+pub fn open(machine: &SimMachine, reactors: u16, feeds: &Arc<Feeds>, seed: u64) -> Driver {
     open_telling(machine, reactors, feeds, seed, None)
 }
 
