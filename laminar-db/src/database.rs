@@ -218,6 +218,8 @@ fn engine_options(options: &DatabaseOptions) -> EngineOptions {
         state_bytes: options.memory_limit,
         // A stage that is full at nothing would never drain.
         outbox_bytes: (options.sink_limit / u64::from(reactors)).max(1),
+        request_keys: options.idempotency_keys,
+        progress: options.progress.clone(),
         ..EngineOptions::default()
     }
 }

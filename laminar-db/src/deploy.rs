@@ -106,7 +106,8 @@ pub(crate) fn plan_script(planner: &Planner, catalog: &Catalog, script: &str) ->
             Some(there) if same_definition(&there.sql, &statement.text) => {}
             Some(there) => {
                 let shown = |sql: &str| laminar_sql::without_secrets(sql, planner.registry());
-                return Err(differs(&name, &shown(&there.sql), &shown(&statement.text)));
+                let state = state_difference(planner, &catalog, there, &statement);
+                return Err(differs(&name, (&shown(&there.sql), &shown(&statement.text)), state));
             }
             None => {
                 let planned = planner.plan(&statement, &catalog, &SessionSettings::default(), &[])?;
@@ -158,14 +159,31 @@ fn normalised(sql: &str) -> String {
     out
 }
 
-fn differs(name: &str, there: &str, wanted: &str) -> DbError {
+/// What of the state that is kept the new definition could not go on from; none = it has none, or does not plan.
+fn state_difference(planner: &Planner, catalog: &Catalog, there: &CatalogEntry, wanted: &Statement) -> Option<String> {
+    let mut beside = wanted.clone();
+    match &mut beside.kind {
+        // Beside the old one, since others may read it.
+        StatementKind::CreateQuery(create) => create.name.push_str(" (as configured)"),
+        StatementKind::CreateTable(create) => create.name.push_str(" (as configured)"),
+        _ => return None,
+    }
+    let Ok(Planned::Create { objects, .. }) = planner.plan(&beside, catalog, &SessionSettings::default(), &[]) else {
+        return None;
+    };
+    laminar_core::engine::state_difference(&there.spec, &objects.last()?.spec).ok()?
+}
+
+fn differs(name: &str, (there, wanted): (&str, &str), state: Option<String>) -> DbError {
     let (there, wanted) = (normalised(there), normalised(wanted));
     let at = there.chars().zip(wanted.chars()).take_while(|(a, b)| a == b).count();
     let excerpt = |text: &str| text.chars().skip(at.saturating_sub(10)).take(60).collect::<String>();
     let message = format!("\"{name}\" exists in the data directory with another definition");
-    let mut error = DbError::new("LDB-4032", "42P07", message)
-        .with_hint("DROP it first, or give the new definition another name: a changed query would need other state");
-    error.detail = Some(format!("stored: … {} …; configured: … {} …", excerpt(&there), excerpt(&wanted)));
+    let mut error = DbError::new("LDB-4032", "42P07", message).with_hint(
+        "nothing was changed; give the new definition another name, or start with the old one and DROP it: the new one begins with empty state",
+    );
+    let state = state.map_or_else(String::new, |state| format!("; its state does not fit: {state}"));
+    error.detail = Some(format!("stored: … {} …; configured: … {} …{state}", excerpt(&there), excerpt(&wanted)));
     error
 }
 
@@ -185,7 +203,8 @@ mod tests {
 
     #[test]
     fn a_changed_definition_names_the_difference() {
-        let error = differs("s", "CREATE SOURCE s (a INT)", "CREATE SOURCE s (a BIGINT)");
-        assert!(error.detail.as_deref().is_some_and(|d| d.contains("int)") && d.contains("bigint)")), "{error:?}");
+        let error = differs("s", ("CREATE SOURCE s (a INT)", "CREATE SOURCE s (a BIGINT)"), Some("other keys".into()));
+        let detail = error.detail.as_deref().unwrap_or_default();
+        assert!(["int)", "bigint)", "other keys"].iter().all(|words| detail.contains(words)), "{error:?}");
     }
 }

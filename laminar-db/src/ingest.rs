@@ -1,7 +1,8 @@
 //! Rows that come as a whole body, JSON lines, CSV or an Arrow stream, into a table or push source.
 //!
 //! Invariants: all rows of a body are taken or none; what does not fit names its line; when the answer
-//! comes the rows are durable. It is a COPY whose data are at hand, so it refuses what COPY refuses.
+//! comes the rows are durable; a request with a key that was taken before takes nothing and is answered as it was.
+//! It is a COPY whose data are at hand, so it refuses what COPY refuses.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use laminar_core::connector::options::Options;
 use laminar_core::connector::{Decoder, RawRecord};
+use laminar_core::engine::RequestKey;
 
 use crate::arrow_body::ArrowBody;
 use crate::copy::{CopyFormat, CopyIn, csv_table, malformed};
@@ -28,7 +30,43 @@ pub enum BodyFormat {
     ArrowStream,
 }
 
+impl BodyFormat {
+    /// Its name among the digests of requests; frozen.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::JsonLines => "jsonl",
+            Self::Csv => "csv",
+            Self::ArrowStream => "arrow",
+        }
+    }
+}
+
+/// What became of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ingested {
+    /// Rows that it brought.
+    pub rows: u64,
+    /// Whether they were there before: a request with the same key had brought them.
+    pub repeated: bool,
+}
+
+/// The code of the error that a key came before with another body.
+pub const KEY_REUSED: &str = "LDB-3016";
+
+/// Longest idempotency key, in bytes.
+const MAX_KEY_BYTES: usize = 255;
+
 pub(crate) const UNTAKEN: &str = "no row of this request was taken";
+
+fn request_key(key: &str, format: BodyFormat, body: &[u8]) -> Result<RequestKey, DbError> {
+    let printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if key.is_empty() || key.len() > MAX_KEY_BYTES || !printable {
+        let message =
+            format!("an idempotency key has 1 to {MAX_KEY_BYTES} printable ASCII characters, not {} bytes", key.len());
+        return Err(DbError::new("LDB-4078", "22023", message).with_hint("a UUID for each request will do"));
+    }
+    Ok(RequestKey::new(key, format.name(), body))
+}
 
 /// The columns with NULL allowed: NOT NULL is checked with the rows of the whole target.
 fn relaxed(columns: &SchemaRef) -> SchemaRef {
@@ -37,17 +75,26 @@ fn relaxed(columns: &SchemaRef) -> SchemaRef {
 }
 
 impl Database {
-    /// Inserts all rows of a body; returns how many.
+    /// Inserts all rows of a body, once for each key. A request without an answer is sent again with its key; while the
+    /// first is under way this waits for it.
     ///
     /// # Errors
-    /// The object is no table or push source, a line does not fit it, or the rows cannot be stored.
-    pub async fn ingest(&self, target: &str, format: BodyFormat, body: &[u8]) -> Result<u64, DbError> {
+    /// The object is no table or push source, a line does not fit it, the rows cannot be stored, or the key came
+    /// before with another body.
+    pub async fn ingest(
+        &self,
+        target: &str,
+        format: BodyFormat,
+        body: &[u8],
+        key: Option<&str>,
+    ) -> Result<Ingested, DbError> {
+        let request = key.map(|key| request_key(key, format, body)).transpose()?;
         match format {
             BodyFormat::JsonLines => {
                 let copy = self.begin_copy(target, None)?;
                 let (decoder, body) = (self.json_decoder(&copy.columns())?, body.to_vec());
                 let rows = reading(move || decode(decoder, &body)).await?;
-                copy.finish_with(rows).await
+                copy.finish_with(rows, request).await
             }
             BodyFormat::Csv => {
                 let body = body.to_vec();
@@ -57,19 +104,19 @@ impl Database {
                         .with_hint("the first line names the columns, with commas between them"));
                 }
                 let copy = self.begin_copy(target, Some(&names))?;
-                copy.finish_records(records).await
+                copy.finish_records(records, request).await
             }
-            BodyFormat::ArrowStream => self.ingest_arrow(target, body).await,
+            BodyFormat::ArrowStream => self.ingest_arrow(target, body, request).await,
         }
     }
 
-    async fn ingest_arrow(&self, target: &str, body: &[u8]) -> Result<u64, DbError> {
+    async fn ingest_arrow(&self, target: &str, body: &[u8], request: Option<RequestKey>) -> Result<Ingested, DbError> {
         let bytes = Buffer::from(body);
         let body = reading(move || ArrowBody::open(bytes)).await?;
         let copy = self.begin_copy(target, Some(&body.names()))?;
         let wanted = relaxed(&copy.columns());
         let rows = reading(move || body.rows(&wanted)).await?;
-        copy.finish_with(rows).await
+        copy.finish_with(rows, request).await
     }
 
     fn begin_copy(&self, target: &str, columns: Option<&[String]>) -> Result<CopyIn, DbError> {

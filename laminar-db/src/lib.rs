@@ -21,7 +21,8 @@ mod subscription;
 pub use cancel::CancelHandle;
 pub use database::{CheckpointInfo, Database};
 pub use error::{DbError, Notice, Severity};
-pub use ingest::BodyFormat;
+pub use ingest::{BodyFormat, Ingested, KEY_REUSED};
+pub use laminar_core::engine::{StartPhase, StartProgress, StartState};
 pub use laminar_sql::parse::Statement;
 pub use options::{Backend, DatabaseOptions};
 /// The checkpoints of a data directory that no server uses.

@@ -1,7 +1,10 @@
 //! How a database is opened.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use laminar_core::engine::StartProgress;
 
 /// Settings of one database; the defaults are those of `laminardb.toml`.
 #[derive(Clone, Debug)]
@@ -22,6 +25,10 @@ pub struct DatabaseOptions {
     pub memory_limit: u64,
     /// Bytes that may wait for one sink's target; from then on what feeds it waits.
     pub sink_limit: u64,
+    /// How many idempotency keys of requests each table or push source knows: the newest.
+    pub idempotency_keys: u64,
+    /// Told how far the start is.
+    pub progress: Arc<StartProgress>,
     /// Time after which an ad-hoc statement is cancelled; none = never.
     pub statement_timeout: Option<Duration>,
 }
@@ -47,6 +54,8 @@ impl DatabaseOptions {
             checkpoint_interval: Duration::from_secs(1),
             memory_limit: 4 << 30,
             sink_limit: 256 << 20,
+            idempotency_keys: 1 << 16,
+            progress: Arc::default(),
             statement_timeout: None,
         }
     }

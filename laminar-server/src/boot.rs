@@ -2,11 +2,12 @@
 //!
 //! Addresses are bound before the database opens, so a taken port never costs a recovery.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use laminar_db::{Backend, Database, DatabaseOptions, DbError};
+use laminar_db::{Backend, Database, DatabaseOptions, DbError, StartProgress, StartState};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +23,9 @@ const SERVICE_THREADS: usize = 2;
 
 /// Planning walks deep expression trees by recursion; the default 2 MiB of a thread is short of it.
 const SERVICE_STACK_BYTES: usize = 8 << 20;
+
+/// A start that takes longer says so often how far it is.
+const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
 
 /// Runs the server until it is told to stop.
 ///
@@ -59,6 +63,7 @@ async fn run(path: &Path, loaded: Loaded, ready_file: Option<&Path>) -> Result<(
     let http_listener = bind("bind", server.bind).await?;
     let pgwire_listener = bind("pgwire_bind", server.pgwire_bind).await?;
     let addresses = (local(&http_listener)?, local(&pgwire_listener)?);
+    tracing::info!(http = %addresses.0, pgwire = %addresses.1, "listening");
     let gate = Gate::new();
     let connections = TaskTracker::new();
     connections.spawn(http::serve(http_listener, gate.clone(), http::Limits::of(server), connections.clone()));
@@ -113,11 +118,23 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, Exit> {
 
 async fn open(path: &Path, loaded: &Loaded, gate: &Gate) -> Result<Database, Exit> {
     let registry = wiring::registry(&loaded.config);
-    gate.enter(Phase::Starting { step: "recovering state" });
+    let options = options(&loaded.config);
+    let progress = options.progress.clone();
+    gate.enter(Phase::Starting { step: "recovering state", progress: progress.clone() });
     let started = Instant::now();
-    let database = Database::open(options(&loaded.config), registry).await.map_err(|error| refused(&error))?;
-    tracing::info!(data_dir = %loaded.config.server.data_dir.display(), elapsed_ms = started.elapsed().as_millis() as u64, "data directory open");
-    gate.enter(Phase::Starting { step: "deploying the configuration" });
+    let database = tokio::select! {
+        opened = Database::open(options, registry) => opened.map_err(|error| refused(&error))?,
+        never = tell(&progress) => match never {},
+    };
+    let found = progress.now();
+    tracing::info!(
+        data_dir = %loaded.config.server.data_dir.display(),
+        state_bytes = found.state_bytes,
+        replayed_bytes = found.log_bytes,
+        elapsed_ms = started.elapsed().as_millis() as u64,
+        "data directory open"
+    );
+    gate.enter(Phase::Starting { step: "deploying the configuration", progress });
     if !loaded.deployment.is_empty() {
         match database.deploy(&loaded.deployment.script).await {
             Ok(notices) => notices.iter().for_each(|n| tracing::info!(sqlstate = n.sqlstate, "{}", n.message)),
@@ -133,6 +150,15 @@ async fn open(path: &Path, loaded: &Loaded, gate: &Gate) -> Result<Database, Exi
     Ok(database)
 }
 
+/// Says in the log how far a long start is.
+async fn tell(progress: &StartProgress) -> Infallible {
+    loop {
+        tokio::time::sleep(PROGRESS_PERIOD).await;
+        let StartState { phase, done_bytes, total_bytes, .. } = progress.now();
+        tracing::info!(phase = phase.name(), done_bytes, total_bytes, "starting");
+    }
+}
+
 fn options(config: &Config) -> DatabaseOptions {
     let mut options = DatabaseOptions::in_directory(&config.server.data_dir);
     options.reactors = config.server.workers;
@@ -145,6 +171,7 @@ fn options(config: &Config) -> DatabaseOptions {
     options.checkpoint_interval = config.checkpoint.interval;
     options.memory_limit = config.state.memory_limit.unwrap_or(options.memory_limit);
     options.sink_limit = config.state.sink_limit.unwrap_or(options.sink_limit);
+    options.idempotency_keys = config.state.idempotency_keys.unwrap_or(options.idempotency_keys);
     options.statement_timeout = config.server.statement_timeout;
     options
 }

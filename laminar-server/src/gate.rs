@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use laminar_db::Database;
+use laminar_db::{Database, StartProgress};
 use tokio_util::sync::CancellationToken;
 
 /// What the process is doing.
@@ -16,6 +16,8 @@ pub enum Phase {
     Starting {
         /// What exactly, for `/ready`.
         step: &'static str,
+        /// How far the database is with it.
+        progress: Arc<StartProgress>,
     },
     /// Clients are served.
     Ready(Database),
@@ -34,7 +36,7 @@ pub struct Gate {
 impl Gate {
     /// A gate of a process that starts now.
     pub fn new() -> Self {
-        let phase = Phase::Starting { step: "opening the data directory" };
+        let phase = Phase::Starting { step: "opening the data directory", progress: Arc::default() };
         Self { phase: Arc::new(Mutex::new(phase)), started: Instant::now(), stop: CancellationToken::new() }
     }
 

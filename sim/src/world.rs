@@ -225,7 +225,7 @@ impl World {
         let (send, receive) = std::sync::mpsc::channel();
         let mut answers: Vec<Option<Inserted>> = vec![None; inserts.len()];
         for (at, (name, rows, on_conflict)) in inserts.into_iter().enumerate() {
-            let insert = Insert { object: self.id(name)?, rows: vec![rows], on_conflict };
+            let insert = Insert { object: self.id(name)?, rows: vec![rows], on_conflict, request: None };
             let send = send.clone();
             self.driver.handle().insert(insert, Reply::new(move |answer| drop(send.send((at, answer)))));
             if at % 2 == 1 {

@@ -42,10 +42,30 @@ pub struct SplitState {
     pub to_commit: AtomicI64,
     /// The greatest end of the partition that a broker told after an outage.
     pub end: AtomicI64,
+    /// What the broker still has, once the reader's place is lost.
+    pub lost: Lost,
     /// Set when the reader is gone.
     pub closed: AtomicBool,
     /// Wakes the reactor of the reader.
     pub wake: Arc<dyn Wake>,
+}
+
+/// A question of a reader, which must not wait, and its answer: which offsets the broker has.
+#[derive(Default)]
+pub struct Lost {
+    asked: AtomicBool,
+    range: Mutex<Option<(i64, i64)>>,
+}
+
+impl Lost {
+    /// The oldest and the next offset of the partition; asks for them if nobody has.
+    pub fn range(&self) -> Option<(i64, i64)> {
+        let range = *lock(&self.range);
+        if range.is_none() {
+            self.asked.store(true, Ordering::Release);
+        }
+        range
+    }
 }
 
 /// Whether the brokers answer.
@@ -258,6 +278,21 @@ impl Client {
         }
     }
 
+    /// Asks the broker what it has of partitions whose readers have lost their place.
+    fn find_lost(&self) {
+        let splits = lock(&self.splits).clone();
+        for split in splits.iter().filter(|split| split.lost.asked.swap(false, Ordering::AcqRel)) {
+            match self.consumer.fetch_watermarks(&split.topic, split.partition, ANSWER_TIMEOUT) {
+                Ok(range) => {
+                    *lock(&split.lost.range) = Some(range);
+                    split.wake.wake();
+                }
+                // Asked again with the next look.
+                Err(_) => split.lost.asked.store(true, Ordering::Release),
+            }
+        }
+    }
+
     /// Asks the brokers for the end of each partition; all answers mean the outage is over.
     fn probe(&self) {
         let splits = lock(&self.splits).clone();
@@ -293,6 +328,7 @@ fn serve(client: Arc<Client>) {
     loop {
         client.drain_events();
         client.reap();
+        client.find_lost();
         for split in lock(&client.splits).iter() {
             client.commit(split);
         }

@@ -33,12 +33,15 @@ pub enum Trouble {
     },
     /// Retention has passed the position, or the topic was made anew.
     #[error(
-        "split {split}: offset {wanted} is gone, the broker has {low} to {high}: retention passed it or the topic was \
-         created anew; raise the topic's retention, then drop and create the source to start again"
+        "topic \"{topic}\", partition {partition}: offset {wanted} is the next to read and is gone; the broker has {low} to \
+         {high}: retention passed it, or the topic was created anew. Nothing was skipped: the source has stopped; raise \
+         the topic's retention, then drop the source with what reads it and create both anew, to start from what is left"
     )]
     Gone {
-        /// `topic/partition`.
-        split: String,
+        /// The topic.
+        topic: String,
+        /// Its partition.
+        partition: i32,
         /// The next offset to read.
         wanted: i64,
         /// Oldest offset of the broker.

@@ -17,7 +17,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::bootstrap::Bootstrap;
-use crate::client::{ANSWER_TIMEOUT, ClientHandle, Health, NONE, SplitState};
+use crate::client::{ANSWER_TIMEOUT, ClientHandle, Health, Lost, NONE, SplitState};
 use crate::error::Trouble;
 use crate::options::{self, SourceOptions, Start};
 use crate::queue::PartitionQueue;
@@ -150,7 +150,6 @@ impl KafkaSource {
         from: &StartFrom,
     ) -> Result<i64, Trouble> {
         let consumer = handle.client.consumer();
-        let split = format!("{topic}/{partition}");
         let range = || {
             consumer
                 .fetch_watermarks(topic, partition, ANSWER_TIMEOUT)
@@ -158,10 +157,11 @@ impl KafkaSource {
         };
         let (low, high) = range()?;
         let wanted = match (from, self.options.start) {
-            (StartFrom::Position(position), _) => position
-                .offset()
-                .and_then(|offset| i64::try_from(offset).ok())
-                .ok_or_else(|| Trouble::Client(format!("split {split}: a stored position is not an offset")))?,
+            (StartFrom::Position(position), _) => {
+                position.offset().and_then(|offset| i64::try_from(offset).ok()).ok_or_else(|| {
+                    Trouble::Client(format!("split {topic}/{partition}: a stored position is not an offset"))
+                })?
+            }
             (StartFrom::Beginning, _) | (StartFrom::Option, Start::Earliest) => return Ok(low),
             (StartFrom::Option, Start::Latest) => return Ok(high),
             (StartFrom::Option, Start::Timestamp(at)) => return self.offset_at(handle, topic, partition, at, high),
@@ -174,7 +174,10 @@ impl KafkaSource {
             std::thread::sleep(QUESTION_PAUSE);
             (low, high) = range()?;
         }
-        if (low..=high).contains(&wanted) { Ok(wanted) } else { Err(Trouble::Gone { split, wanted, low, high }) }
+        if (low..=high).contains(&wanted) {
+            return Ok(wanted);
+        }
+        Err(Trouble::Gone { topic: topic.to_string(), partition, wanted, low, high })
     }
 
     fn offset_at(&self, handle: &ClientHandle, topic: &str, partition: i32, at: i64, end: i64) -> Result<i64, Trouble> {
@@ -229,6 +232,7 @@ impl Source for KafkaSource {
             partition,
             to_commit: AtomicI64::new(NONE),
             end: AtomicI64::new(NONE),
+            lost: Lost::default(),
             closed: AtomicBool::new(false),
             wake: wake.clone(),
         });

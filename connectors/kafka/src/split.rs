@@ -11,7 +11,7 @@ use std::thread::Thread;
 use laminar_core::connector::{Budget, ConnectorError, Ingest, Polled, Position, SplitReader};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use crate::client::{Client, Events, Health, SplitState};
+use crate::client::{Client, Events, Health, NONE, SplitState};
 use crate::error::Trouble;
 use crate::queue::{Event, MOST_PER_CALL, PartitionQueue};
 
@@ -93,15 +93,20 @@ impl KafkaSplit {
         (records, bytes, taken.len() < most)
     }
 
-    /// The stashed error, again and again where the reader is broken.
-    fn report(&mut self) -> ConnectorError {
+    /// The stashed error, again and again where the reader is broken. A lost place is told with what the broker has,
+    /// which another thread has to find out.
+    fn report(&mut self) -> Result<Polled, ConnectorError> {
         let kept = if self.broken { self.stashed.clone() } else { self.stashed.take() };
-        match (kept, self.queue.as_ref().and_then(PartitionQueue::known_range)) {
-            (Some(Trouble::Gone { split, wanted, .. }), Some((low, high))) => {
-                Trouble::Gone { split, wanted, low, high }.into()
+        let Some(Trouble::Gone { topic, partition, wanted, .. }) = kept else {
+            return Err(kept.unwrap_or_else(|| Trouble::Client("an error without a cause".into())).into());
+        };
+        match (self.state.lost.range(), self.client.as_ref()) {
+            (Some((low, high)), _) => Err(Trouble::Gone { topic, partition, wanted, low, high }.into()),
+            (None, Some(client)) if client.health() == Health::Down => Err(client.outage().into()),
+            (None, _) => {
+                self.service.unpark();
+                Ok(Polled::Pending { caught_up: false })
             }
-            (Some(trouble), _) => trouble.into(),
-            (None, _) => Trouble::Client("an error without a cause".into()).into(),
         }
     }
 
@@ -121,7 +126,7 @@ impl KafkaSplit {
 impl SplitReader for KafkaSplit {
     fn poll(&mut self, budget: Budget, into: &mut dyn Ingest) -> Result<Polled, ConnectorError> {
         if self.stashed.is_some() {
-            return Err(self.report());
+            return self.report();
         }
         let (mut records, mut bytes) = (0, 0);
         let mut drained = false;
@@ -140,7 +145,7 @@ impl SplitReader for KafkaSplit {
             return Ok(Polled::Ready);
         }
         if self.stashed.is_some() {
-            return Err(self.report());
+            return self.report();
         }
         if drained { self.pending() } else { Ok(Polled::Ready) }
     }
@@ -179,9 +184,13 @@ impl Drop for KafkaSplit {
 fn failure(code: Code, state: &SplitState, position: i64, servers: &str) -> Option<Trouble> {
     let split = || format!("{}/{}", state.topic, state.partition);
     match code {
-        Code::AutoOffsetReset | Code::OffsetOutOfRange => {
-            Some(Trouble::Gone { split: split(), wanted: position, low: -1, high: -1 })
-        }
+        Code::AutoOffsetReset | Code::OffsetOutOfRange => Some(Trouble::Gone {
+            topic: state.topic.clone(),
+            partition: state.partition,
+            wanted: position,
+            low: NONE,
+            high: NONE,
+        }),
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
             Some(Trouble::NoTopic { topic: state.topic.clone(), servers: servers.to_string() })
         }

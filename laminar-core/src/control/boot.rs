@@ -14,7 +14,7 @@ use crate::connector::{Position, SplitKey};
 use crate::crash_point::{CrashPoint, reach};
 use crate::engine::message::{Command, ControlLetter, Event};
 use crate::engine::status::ObjectState;
-use crate::engine::{Boot, EngineError, NewObject, Reply};
+use crate::engine::{Boot, EngineError, NewObject, Reply, StartPhase};
 use crate::epoch::Wanted;
 use crate::ids::ObjectId;
 use laminar_storage::manifest::IslandState;
@@ -66,9 +66,13 @@ impl Control {
                 BootStep::Replay(left) => {
                     // Not earlier: what the checkpoint does not hold yet begins where the others go on.
                     self.start_sources();
+                    if !self.boot_replay.is_empty() {
+                        let bytes = self.boot_replay.iter().map(|(_, record)| record.len() as u64).sum();
+                        self.options.progress.enter(StartPhase::ReplayingLog, bytes);
+                    }
                     for (object, record) in std::mem::take(&mut self.boot_replay) {
-                        let mailbox = self.mailbox.clone();
-                        let entered = Reply::new(move |_| mailbox.post(ControlLetter::Event(Event::Replayed)));
+                        let (mailbox, bytes) = (self.mailbox.clone(), record.len() as u64);
+                        let entered = Reply::new(move |_| mailbox.post(ControlLetter::Event(Event::Replayed(bytes))));
                         let reactor = self.shards.reactor_of(home_of(object, &self.shards));
                         self.reactors[usize::from(reactor.0)].post(Command::Replay { object, record, entered });
                     }
@@ -76,6 +80,7 @@ impl Control {
                         self.boot = BootStep::Replay(left);
                         return;
                     }
+                    self.options.progress.enter(StartPhase::Ready, 0);
                     self.coordinator.allow_checkpoints();
                     if let Some(ready) = self.ready.take() {
                         // Replayed rows become visible, and count as taken keys, with the next epoch.
@@ -98,7 +103,8 @@ impl Control {
     }
 
     /// A replayed record has entered.
-    pub(super) fn replayed(&mut self) {
+    pub(super) fn replayed(&mut self, bytes: u64) {
+        self.options.progress.add(StartPhase::ReplayingLog, bytes);
         if let BootStep::Replay(left) = &mut self.boot {
             *left = left.saturating_sub(1);
             if *left == 0 {

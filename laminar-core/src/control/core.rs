@@ -236,7 +236,7 @@ impl Control {
             }
             Event::Stored { reactor, barrier, part } => self.part_stored(reactor, barrier, part, now.micros),
             Event::Refused(error) => self.refuse_start(error),
-            Event::Replayed => self.replayed(),
+            Event::Replayed(bytes) => self.replayed(bytes),
             Event::Saved { published } => self.saved(published, now),
             Event::Drained { reactor, outboxes } => self.drained(reactor, outboxes),
             Event::Held(reply) => self.held(reply),

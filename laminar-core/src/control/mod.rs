@@ -17,8 +17,10 @@ mod publish;
 mod query;
 mod sealed;
 mod source_task;
+mod start_progress;
 mod status;
 mod stop;
 
 pub use core::{Control, ControlParts};
-pub use planner::home_of;
+pub use planner::{home_of, table_pipeline};
+pub use start_progress::{StartPhase, StartProgress, StartState};

@@ -323,7 +323,7 @@ impl<'a> Planner<'a> {
 }
 
 /// The view that keeps a table's rows.
-fn table_pipeline(spec: &TableSpec) -> PipelineSpec {
+pub fn table_pipeline(spec: &TableSpec) -> PipelineSpec {
     let width = spec.schema.columns.fields().len();
     let schema = StreamSchema { mode: crate::data::ChangeMode::Changelog, ..spec.schema.clone() };
     let node = |part: u64, operator: OperatorSpec, inputs: Vec<usize>| NodeSpec {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::catalog::Entry;
 use super::core::Control;
 use crate::connector::{Position, SplitKey};
+use crate::engine::kept_plan;
 use crate::engine::message::{Command, Cursor, PublishedNote, StoredPart};
 use crate::engine::status::ObjectKind;
 use crate::engine::{ENGINE_ISLAND, EngineError, GroupId, Reply, page_marks};
@@ -22,9 +23,6 @@ use laminar_storage::manifest::{
     PageFileMark as KeptMark, WalMark,
 };
 use laminar_storage::wal::{WalLog, remove as remove_log};
-
-/// Format version of the plans in the catalog.
-const PLAN_VERSION: u32 = 1;
 
 /// A checkpoint whose parts are being collected.
 #[derive(Default)]
@@ -221,8 +219,6 @@ impl Control {
 }
 
 fn kept_entry(entry: &Entry) -> Result<CatalogEntry, EngineError> {
-    let plan = serde_json::to_string(&entry.spec)
-        .map_err(|error| EngineError::Internal(format!("a plan cannot be written: {error}")))?;
     let sql = String::from_utf8(entry.record.clone()).map_err(|_| EngineError::Refused {
         name: entry.spec.name().to_owned(),
         reason: "its catalog record is not UTF-8".into(),
@@ -238,8 +234,8 @@ fn kept_entry(entry: &Entry) -> Result<CatalogEntry, EngineError> {
             ObjectKind::Sink => KeptKind::Sink,
         },
         sql,
-        plan,
-        plan_version: PLAN_VERSION,
+        plan: kept_plan::write(&entry.spec)?,
+        plan_version: kept_plan::PLAN_VERSION,
         settings: entry.state.kept(),
     })
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::core::{EngineLimits, EngineParts};
 use super::lanes::{Lanes, mesh};
 use super::message::{Command, ControlLetter};
-use super::{Boot, Engine, EngineHandle, EngineOptions, ReactorDisk, ReactorPlan, Reply, Restored};
+use super::{Boot, Engine, EngineHandle, EngineOptions, ReactorDisk, ReactorPlan, Reply, Restored, StartPhase};
 use crate::connector::Registry;
 use crate::control::{Control, ControlParts};
 use crate::epoch::{Coordinator, Pace};
@@ -103,10 +103,15 @@ pub fn assemble(parts: AssemblyParts) -> Assembly {
         batch_bytes: options.batch_bytes,
         state_bytes: options.state_bytes,
         outbox_bytes: options.outbox_bytes,
+        request_keys: options.request_keys.max(1),
     };
     let (shards, store, boot, plans) = match restored {
         None => (ShardMap::new(options.shard_count(), count), None, Boot::default(), Vec::new()),
-        Some(restored) => (restored.shards, Some(restored.control), restored.boot, restored.reactors),
+        Some(restored) => {
+            let bytes = restored.state_bytes;
+            options.progress.enter(StartPhase::LoadingState, bytes);
+            (restored.shards, Some(restored.control), restored.boot, restored.reactors)
+        }
     };
     let mut plans = plans.into_iter();
     let engines = mesh(&bells)

@@ -13,6 +13,7 @@ use super::fragment::Fragment;
 use super::message::Event;
 use super::plan::{AttachPlan, DetachPlan, FragmentPlan, LeafPlan, PipelinePlan};
 use super::push::Push;
+use super::requests::{Requests, requests_id};
 use super::route::{Link, SendRouter};
 use super::stage::Stage;
 use crate::data::StreamSchema;
@@ -39,7 +40,11 @@ impl Engine {
         }
         for push in &plan.pushes {
             let slot = self.slot_of(push.home);
-            let made = Push::new(push, slot, &self.registry, self.compiler.as_ref(), now)?;
+            let mut made = Push::new(push, slot, &self.registry, self.compiler.as_ref(), now)?;
+            if let Some(slot) = slot {
+                let kept = self.kept_arena(requests_id(push.source.id), slot);
+                made.requests = Some(Requests::new(push.source.id, self.limits.request_keys, kept)?);
+            }
             self.group(push.group).assigned = true;
             self.pushes.push(made);
         }
@@ -77,13 +82,19 @@ impl Engine {
 
     /// The arena as a checkpoint left it, else a new one.
     fn arena(&mut self, id: ObjectId, slot: usize, limit: u64) -> Result<Arena, OperatorError> {
-        match self.restored.iter().position(|(at, arena)| *at == slot && arena.id() == id) {
-            Some(found) => Ok(self.restored.swap_remove(found).1),
+        match self.kept_arena(id, slot) {
+            Some(kept) => Ok(kept),
             None => {
                 let options = ArenaOptions { memory_limit: arena_bytes(limit), ..ArenaOptions::new(id) };
                 Ok(Arena::new(options)?)
             }
         }
+    }
+
+    /// The arena as a checkpoint left it.
+    fn kept_arena(&mut self, id: ObjectId, slot: usize) -> Option<Arena> {
+        let found = self.restored.iter().position(|(at, arena)| *at == slot && arena.id() == id)?;
+        Some(self.restored.swap_remove(found).1)
     }
 
     fn operators(
@@ -253,6 +264,11 @@ impl Engine {
         self.held.retain(|pipeline, _| !plan.pipelines.contains(pipeline));
         self.groups.retain(|group| !plan.groups.contains(&group.id));
         self.splits.retain(|split| !plan.groups.contains(&split.feed.group));
+        for push in self.pushes.iter_mut().filter(|push| plan.pushes.contains(&push.object())) {
+            if let (Some((slot, arena)), Some(store)) = (push.requests_arena(), self.store.as_mut()) {
+                store.release(slot, arena, plan.forget);
+            }
+        }
         self.pushes.retain(|push| !plan.pushes.contains(&push.object()));
         self.stages.retain(|stage| !plan.sinks.contains(&stage.sink()));
         if let Some(store) = self.store.as_mut() {

@@ -22,6 +22,9 @@ impl Engine {
         if barrier.checkpoint.is_some() && self.closing == Closing::Asked {
             self.closing = Closing::At(barrier.epoch);
         }
+        if barrier.checkpoint.is_some() && self.store.is_some() {
+            self.freeze_requests();
+        }
         self.last_barrier = barrier.epoch;
         self.flowing = false;
         let remaining = self.behind(barrier.epoch);

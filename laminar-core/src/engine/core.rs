@@ -41,6 +41,8 @@ pub struct EngineLimits {
     pub state_bytes: u64,
     /// Staged bytes at which a sink is full on a reactor.
     pub outbox_bytes: u64,
+    /// Idempotency keys that a table or push source knows.
+    pub request_keys: u64,
 }
 
 /// What an engine is made of.

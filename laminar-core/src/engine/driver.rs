@@ -84,6 +84,8 @@ impl Driver {
                 reactors: options.reactors,
                 shards: options.shard_count(),
                 state_bytes: options.state_bytes,
+                request_keys: options.request_keys.max(1),
+                progress: options.progress.clone(),
                 fresh: DirectoryId(seed | 1),
                 publisher: PublisherOptions { append_bytes: 1 << 16, reserve_bytes: 0 },
                 volume_bytes: u64::MAX,

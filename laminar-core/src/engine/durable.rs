@@ -7,22 +7,26 @@ use super::EngineError;
 use super::core::Engine;
 use super::message::{Event, PublishedNote, StoredPart};
 use super::push_record;
+use super::request_key::RequestKey;
+use crate::control::home_of;
 use crate::data::Batch;
-use crate::ids::{ObjectId, ShardId};
+use crate::ids::ObjectId;
 use crate::operator::Barrier;
 use crate::reactor::Now;
 use laminar_storage::arena::Arena;
 
 impl Engine {
-    /// Appends pushed rows to the log; returns their position, none when nothing is kept.
+    /// Appends pushed rows to the log, with the request that they come of and the rows that it is told; returns
+    /// their position, none when nothing is kept.
     pub(super) fn log_pushed(
         &mut self,
         object: ObjectId,
-        home: ShardId,
         batch: &Batch,
+        request: Option<(RequestKey, u64)>,
     ) -> Result<Option<u64>, EngineError> {
+        let home = home_of(object, &self.shards);
         let Some(store) = self.store.as_mut() else { return Ok(None) };
-        let record = push_record::encode(object, batch)?;
+        let record = push_record::encode(object, batch, request)?;
         store.append(home, &record).map(Some)
     }
 
@@ -45,7 +49,7 @@ impl Engine {
     /// Gives the disk its part of the turn.
     pub(super) fn pump_store(&mut self, now: Now) -> bool {
         let Some(store) = self.store.as_mut() else { return false };
-        match store.pump(&mut self.fragments, &self.stages, now.micros) {
+        match store.pump((&mut self.fragments, &mut self.pushes), &self.stages, now.micros) {
             Ok((busy, done)) => {
                 if let Some((barrier, part)) = done {
                     self.tell(Event::Stored { reactor: self.me, barrier, part });

@@ -128,7 +128,7 @@ pub enum EngineError {
     },
     /// So many rows wait for full sinks already that no more may.
     #[error(
-        "LDB-3016: the INSERT into {object} was not taken: its rows would feed {by}, {waiting} bytes of earlier INSERTs wait already, and {limit} may on a reactor; nothing was written: send it again when that has changed (SHOW PIPELINES tells)"
+        "LDB-3019: the INSERT into {object} was not taken: its rows would feed {by}, {waiting} bytes of earlier INSERTs wait already, and {limit} may on a reactor; nothing was written: send it again when that has changed (SHOW PIPELINES tells)"
     )]
     Crowded {
         /// The object.
@@ -139,6 +139,24 @@ pub enum EngineError {
         limit: u64,
         /// What is full.
         by: String,
+    },
+    /// An idempotency key that came before with other rows.
+    #[error(
+        "LDB-3016: this idempotency key was used for another request into {object}, whose body was different; nothing was written: repeat a request with exactly its body, and give new rows a new key"
+    )]
+    KeyReused {
+        /// The object.
+        object: String,
+    },
+    /// State in the data directory that this build would read as something else.
+    #[error(
+        "LDB-3017: the state of {name} in the data directory is not what its plan keeps in this build: {difference}; nothing was changed: start the build that wrote it and drop {name} there, then create it anew with this one, which begins with empty state"
+    )]
+    OtherState {
+        /// The object.
+        name: String,
+        /// What differs.
+        difference: String,
     },
     /// A defect of the engine.
     #[error("LDB-3999: internal: {0}")]
@@ -168,7 +186,9 @@ impl EngineError {
             Self::NoSpace => "LDB-3014",
             Self::Choked { .. } => "LDB-3015",
             Self::MemoryLimit { .. } => "LDB-3018",
-            Self::Crowded { .. } => "LDB-3016",
+            Self::Crowded { .. } => "LDB-3019",
+            Self::KeyReused { .. } => "LDB-3016",
+            Self::OtherState { .. } => "LDB-3017",
             Self::Internal(_) => "LDB-3999",
         }
     }
@@ -186,10 +206,12 @@ impl EngineError {
             Self::DuplicateKey { .. } => "23505",
             Self::BadRow { .. } => "22000",
             Self::Disk(_) | Self::Storage(_) => "58030",
+            Self::OtherState { .. } => "XX001",
             Self::Start(_) | Self::Internal(_) => "XX000",
             Self::Limit { .. } => "54000",
             Self::NoSpace => "53100",
             Self::Choked { .. } | Self::Crowded { .. } | Self::MemoryLimit { .. } => "53400",
+            Self::KeyReused { .. } => "22023",
         }
     }
 }

@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
-use super::EngineError;
 use super::restore::{epoch_of, page_marks, read_log, read_outbox, states_of};
 use super::store::page_path;
+use super::{EngineError, kept_plan};
 use crate::connector::Position;
 use crate::ids::{CheckpointNumber, Epoch, ObjectId};
 use laminar_storage::arena::{Arena, ArenaOptions};
@@ -73,9 +73,13 @@ pub fn look(disk: &mut dyn Disk, verify: bool) -> Result<Vec<KeptCheckpoint>> {
     let identity = incarnation::read(disk)?;
     let Some(file) = manifest::read(disk, identity.directory)? else { return Ok(Vec::new()) };
     let looked_at = |found: &Checkpoint| {
-        let verified = verify.then(|| match read_all(disk, identity.directory, found) {
-            Ok((state_bytes, replayed)) => Verified::Usable { state_bytes, replayed },
-            Err(error) => Verified::Refused(error.to_string()),
+        let verified = verify.then(|| {
+            let checked = file.catalog.entries.values().try_for_each(kept_plan::check);
+            let mut read = || read_all(disk, identity.directory, found).map_err(EngineError::from);
+            match checked.and_then(|()| read()) {
+                Ok((state_bytes, replayed)) => Verified::Usable { state_bytes, replayed },
+                Err(error) => Verified::Refused(error.to_string()),
+            }
         });
         KeptCheckpoint { verified, ..describe(found, &file.catalog) }
     };

@@ -288,8 +288,8 @@ pub enum Event {
         /// How far each target has acknowledged.
         outboxes: Vec<OutboxMark>,
     },
-    /// A replayed record has entered the chains.
-    Replayed,
+    /// A replayed record of so many bytes has entered the chains.
+    Replayed(u64),
     /// A reactor has stopped.
     Stopped(ReactorId),
 }

@@ -19,6 +19,7 @@ mod fragment;
 mod frame_bytes;
 mod handle;
 mod inspect;
+pub(crate) mod kept_plan;
 mod kept_time;
 mod lanes;
 mod memory;
@@ -32,6 +33,8 @@ mod read;
 mod reply;
 mod report;
 mod request;
+mod request_key;
+mod requests;
 mod restore;
 mod route;
 mod shape;
@@ -43,7 +46,9 @@ mod start;
 pub mod status;
 mod store;
 mod subscribe;
+mod table_keys;
 
+pub use crate::control::{StartPhase, StartProgress, StartState};
 pub use assemble::{Assembly, AssemblyParts, EngineSeed, assemble};
 pub use attach::{arena_id, undo};
 pub use core::{Engine, EngineLimits, EngineParts};
@@ -54,6 +59,7 @@ pub use feed::GroupId;
 pub use fragment::{FragmentId, Item};
 pub use handle::EngineHandle;
 pub use inspect::{KeptCheckpoint, Verified, inspect};
+pub use kept_plan::state_difference;
 pub use lanes::{Lanes, mesh};
 pub use options::{Backend, EngineOptions, FatalHook};
 pub use outboxes::{FoundOutbox, Outboxes};
@@ -62,6 +68,7 @@ pub use request::{
     AdvanceWatermark, Deployed, Deployment, EpochChanges, Insert, Inserted, NewObject, Offer, OnConflict, ReadLevel,
     ReadObject, ReadRequest, ReadRows, RecoveredCatalog, Snapshot, Subscribed, Subscriber,
 };
+pub use request_key::RequestKey;
 pub use restore::{
     Boot, ControlStore, ENGINE_ISLAND, ReactorPlan, RestoreOptions, Restored, epoch_of, page_marks, restore, states_of,
 };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::EngineError;
+use super::{EngineError, StartProgress};
 pub use crate::reactor::Backend;
 
 /// Called when durable storage has failed: the process must end.
@@ -35,8 +35,12 @@ pub struct EngineOptions {
     pub batch_bytes: usize,
     /// Staged bytes at which a sink is full on a reactor, and what feeds it waits.
     pub outbox_bytes: u64,
+    /// How many idempotency keys of requests a table or push source knows: the newest, at least 1.
+    pub request_keys: u64,
     /// How often a source is asked for new splits.
     pub discovery_interval: Duration,
+    /// Told how far the start is.
+    pub progress: Arc<StartProgress>,
     /// Told when durable storage has failed.
     pub on_fatal: Option<FatalHook>,
 }
@@ -55,7 +59,9 @@ impl Default for EngineOptions {
             batch_rows: 4096,
             batch_bytes: 1 << 20,
             outbox_bytes: 256 << 20,
+            request_keys: 1 << 16,
             discovery_interval: Duration::from_secs(10),
+            progress: Arc::default(),
             on_fatal: None,
         }
     }

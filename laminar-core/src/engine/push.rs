@@ -3,14 +3,13 @@
 //! Invariants: each lives in one home shard, so its rows have one order and one watermark; a table's
 //! key is checked against the newest complete epoch and everything pushed since; rows enter the
 //! chains in the order in which they were accepted, after their record is durable, and only then is
-//! the client answered.
+//! the client answered; a request that came before with the same key enters nothing.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow::datatypes::Schema;
 
 use super::EngineError;
 use super::core::Engine;
@@ -18,10 +17,13 @@ use super::feed::Feed;
 use super::plan::PushPlan;
 use super::push_record;
 use super::reply::Reply;
-use super::request::{AdvanceWatermark, Insert, Inserted, OnConflict};
+use super::request::{AdvanceWatermark, Insert, Inserted};
+use super::request_key::RequestKey;
+use super::requests::{Requests, Taken};
 use super::source_rows::SourceRows;
+use super::table_keys::TableKeys;
 use crate::connector::Registry;
-use crate::data::{Batch, KeyEncoder};
+use crate::data::Batch;
 use crate::expr::ExprCompiler;
 use crate::graph::fragment::SourceSide;
 use crate::ids::{Epoch, ObjectId};
@@ -36,6 +38,8 @@ pub struct Pushed {
     pub(super) lsn: Option<u64>,
     /// Number of the change among those of its table; 0 = replayed, or not of a keyed table.
     pub(super) number: u64,
+    /// The request that brought them, if it has a key and is not a repetition.
+    pub(super) taken: Option<Taken>,
     pub(super) answer: Answer,
 }
 
@@ -43,6 +47,8 @@ pub struct Pushed {
 pub enum Answer {
     /// A client, and how many rows it is told.
     Client(Reply<Inserted>, u64),
+    /// A client who repeats a request, and how many rows it was or will be told then.
+    Repeat(Reply<Inserted>, u64),
     /// The replay at start.
     Replay(Reply<()>),
 }
@@ -51,7 +57,7 @@ impl Answer {
     /// The rows cannot become durable.
     pub fn refuse(self, error: &EngineError) {
         match self {
-            Self::Client(reply, _) => reply.send(Err(error.clone())),
+            Self::Client(reply, _) | Self::Repeat(reply, _) => reply.send(Err(error.clone())),
             Self::Replay(reply) => reply.send(Err(error.clone())),
         }
     }
@@ -61,50 +67,21 @@ impl Answer {
 pub struct Push {
     pub(super) plan: PushPlan,
     /// Only in the home shard's reactor.
-    feed: Option<Feed>,
+    pub(super) feed: Option<Feed>,
     rows: SourceRows,
-    keys: Option<TableKeys>,
-}
-
-/// The keys of a table that were changed and are not in a complete epoch yet.
-struct TableKeys {
-    columns: Vec<usize>,
-    encoder: KeyEncoder,
-    /// Per key: number of its last change, and its row.
-    recent: BTreeMap<Vec<u8>, (u64, RecordBatch)>,
-    /// Changes so far.
-    accepted: u64,
-    /// Changes that have entered the chains, and in which epoch they become visible.
-    entered: VecDeque<(u64, Epoch)>,
-}
-
-impl TableKeys {
-    /// Takes note of a change that is logged; returns its number.
-    fn accept(&mut self, rows: Vec<(Vec<u8>, RecordBatch)>) -> u64 {
-        self.accepted += 1;
-        self.recent.extend(rows.into_iter().map(|(key, row)| (key, (self.accepted, row))));
-        self.accepted
-    }
-
-    fn forget(&mut self, complete: Epoch) {
-        let mut seen = 0;
-        while let Some((number, _)) = self.entered.pop_front_if(|(_, epoch)| *epoch <= complete) {
-            seen = number;
-        }
-        if seen > 0 {
-            self.recent.retain(|_, (number, _)| *number > seen);
-        }
-    }
+    pub(super) keys: Option<TableKeys>,
+    /// Only in the home shard's reactor.
+    pub(super) requests: Option<Requests>,
 }
 
 /// What a client's rows come to.
-struct Change {
-    object: ObjectId,
-    batch: Batch,
+pub(super) struct Change {
+    pub(super) object: ObjectId,
+    pub(super) batch: Batch,
     /// Rows the client is told.
-    rows: u64,
+    pub(super) rows: u64,
     /// Keys of a keyed table and their new rows.
-    keys: Vec<(Vec<u8>, RecordBatch)>,
+    pub(super) keys: Vec<(Vec<u8>, RecordBatch)>,
 }
 
 impl Push {
@@ -128,17 +105,11 @@ impl Push {
         });
         let schema = &plan.source.schema;
         let keys = match (&plan.table, &schema.key) {
-            (Some(_), Some(columns)) if !columns.is_empty() => Some(TableKeys {
-                columns: columns.clone(),
-                encoder: KeyEncoder::new(&schema.columns, columns).map_err(OperatorError::from)?,
-                recent: BTreeMap::new(),
-                accepted: 0,
-                entered: VecDeque::new(),
-            }),
+            (Some(_), Some(columns)) if !columns.is_empty() => Some(TableKeys::new(schema, columns)?),
             _ => None,
         };
         let rows = SourceRows::new(&plan.source, "", registry, compiler)?;
-        Ok(Self { plan: plan.clone(), feed, rows, keys })
+        Ok(Self { plan: plan.clone(), feed, rows, keys, requests: None })
     }
 
     /// The table or source.
@@ -167,25 +138,52 @@ impl Push {
 impl Engine {
     /// Checks pushed rows, logs them, and lets them enter once that is durable.
     pub(super) fn take(&mut self, insert: Insert, reply: Reply<Inserted>, now: Now) {
+        let request = insert.request;
+        match self.repeated(insert.object, request) {
+            Err(error) => return reply.send(Err(error)),
+            Ok(Some(rows)) => {
+                // Behind the first in the queue, so that this answer comes when the first is durable, and means the same.
+                self.pushed.push_back(Pushed {
+                    object: insert.object,
+                    batch: Batch::new(RecordBatch::new_empty(Arc::new(Schema::empty()))),
+                    lsn: None,
+                    number: 0,
+                    taken: None,
+                    answer: Answer::Repeat(reply, rows),
+                });
+                self.enter_pushed(now);
+                return;
+            }
+            Ok(None) => {}
+        }
         match self.accept(insert) {
             Err(error) => reply.send(Err(error)),
-            Ok(Change { object, batch, rows, .. }) if batch.is_empty() => {
+            Ok(Change { object, batch, rows, .. }) if batch.is_empty() && request.is_none() => {
                 let read = self.is_read(object);
-                reply.send(Ok(Inserted { rows, epoch: self.last_barrier, read }));
+                reply.send(Ok(Inserted { rows, epoch: self.last_barrier, read, repeated: false }));
             }
-            Ok(Change { object, batch, rows, keys }) => match self.log_pushed(object, self.home(object), &batch) {
-                Err(error) => reply.send(Err(error)),
-                Ok(lsn) => {
-                    let table = self.push_of(object).and_then(|push| push.keys.as_mut());
-                    let number = table.map_or(0, |table| table.accept(keys));
-                    self.pushed.push_back(Pushed { object, batch, lsn, number, answer: Answer::Client(reply, rows) });
-                    self.enter_pushed(now);
-                }
-            },
+            Ok(change) => self.log_change(change, request, reply, now),
         }
     }
 
-    fn push_of(&mut self, object: ObjectId) -> Option<&mut Push> {
+    fn log_change(&mut self, change: Change, request: Option<RequestKey>, reply: Reply<Inserted>, now: Now) {
+        let Change { object, batch, rows, keys } = change;
+        let lsn = match self.log_pushed(object, &batch, request.map(|request| (request, rows))) {
+            Err(error) => return reply.send(Err(error)),
+            Ok(lsn) => lsn,
+        };
+        let push = self.push_of(object);
+        let (mut number, mut taken) = (0, None);
+        if let Some(push) = push {
+            number = push.keys.as_mut().map_or(0, |table| table.accept(keys));
+            taken = request.and_then(|request| Some(push.requests.as_mut()?.accept(request, rows)));
+        }
+        let answer = Answer::Client(reply, rows);
+        self.pushed.push_back(Pushed { object, batch, lsn, number, taken, answer });
+        self.enter_pushed(now);
+    }
+
+    pub(super) fn push_of(&mut self, object: ObjectId) -> Option<&mut Push> {
         self.pushes.iter_mut().find(|push| push.object() == object)
     }
 
@@ -198,9 +196,10 @@ impl Engine {
             entered.send(Ok(()));
             return;
         };
-        match push_record::decode(record, &schema) {
-            Ok(batch) => {
-                self.pushed.push_back(Pushed { object, batch, lsn: None, number: 0, answer: Answer::Replay(entered) });
+        match push_record::decode(record, &schema).and_then(|record| self.replayed(object, record)) {
+            Ok((batch, taken)) => {
+                let answer = Answer::Replay(entered);
+                self.pushed.push_back(Pushed { object, batch, lsn: None, number: 0, taken, answer });
                 self.enter_pushed(now);
             }
             Err(error) => self.tell(super::message::Event::Fatal(error)),
@@ -227,11 +226,17 @@ impl Engine {
             let result = self.enter(object, pushed.batch, now);
             let epoch = self.last_barrier.next();
             if let Some(keys) = self.push_of(object).and_then(|push| push.keys.as_mut()).filter(|_| pushed.number > 0) {
-                keys.entered.push_back((pushed.number, epoch));
+                keys.enter(pushed.number, epoch);
+            }
+            if let Some(taken) = pushed.taken {
+                self.enter_request(object, &taken);
             }
             match pushed.answer {
                 Answer::Client(reply, rows) => {
-                    reply.send(result.map(|read| Inserted { rows, epoch, read }));
+                    reply.send(result.map(|read| Inserted { rows, epoch, read, repeated: false }));
+                }
+                Answer::Repeat(reply, rows) => {
+                    reply.send(result.map(|read| Inserted { rows, epoch, read, repeated: true }));
                 }
                 Answer::Replay(entered) => entered.send(result.map(drop)),
             }
@@ -248,6 +253,9 @@ impl Engine {
             self.rows_unread += batch.len() as u64;
             return Ok(false);
         }
+        if batch.is_empty() {
+            return Ok(true);
+        }
         let group = push.plan.group;
         let Some(feed) = push.feed.as_mut() else {
             return Err(EngineError::Internal(format!("object {object} is not at home on reactor {}", self.me)));
@@ -259,11 +267,6 @@ impl Engine {
         Ok(true)
     }
 
-    fn home(&self, object: ObjectId) -> crate::ids::ShardId {
-        let push = self.pushes.iter().find(|push| push.object() == object);
-        push.map_or_else(Default::default, |push| push.plan.home)
-    }
-
     fn is_read(&self, object: ObjectId) -> bool {
         let Some(push) = self.pushes.iter().find(|push| push.object() == object) else { return false };
         self.groups.iter().any(|group| group.id == push.plan.group && !group.users.is_empty())
@@ -271,7 +274,7 @@ impl Engine {
 
     /// Checks rows against types, constraints and the table's key.
     fn accept(&mut self, insert: Insert) -> Result<Change, EngineError> {
-        let Insert { object, rows, on_conflict } = insert;
+        let Insert { object, rows, on_conflict, request: _ } = insert;
         let index = self
             .pushes
             .iter()
@@ -299,72 +302,6 @@ impl Engine {
         self.resolve_keys(index, rows, on_conflict)
     }
 
-    /// Turns rows of a keyed table into a change: what they replace is taken back.
-    fn resolve_keys(
-        &mut self,
-        index: usize,
-        rows: RecordBatch,
-        on_conflict: OnConflict,
-    ) -> Result<Change, EngineError> {
-        let existing = self.existing(index, &rows)?;
-        let push = &mut self.pushes[index];
-        let (object, table) = (push.object(), push.plan.source.name.clone());
-        let Some(keys) = push.keys.as_mut() else {
-            return Err(EngineError::Internal(format!("{table} has no key")));
-        };
-        let encoded = keys.encoder.encode(&rows).keys;
-        let mut old: BTreeMap<&[u8], Option<RecordBatch>> = BTreeMap::new();
-        let mut new: BTreeMap<&[u8], usize> = BTreeMap::new();
-        for row in 0..rows.num_rows() {
-            let key = encoded.key(row);
-            let before = match (new.get(key), keys.recent.get(key)) {
-                (Some(&earlier), _) => Some(rows.slice(earlier, 1)),
-                (None, Some((_, recent))) => Some(recent.clone()),
-                (None, None) => existing.get(key).cloned(),
-            };
-            match (before, on_conflict) {
-                (Some(_), OnConflict::Error) => {
-                    let key = text_of(&rows, &keys.columns, row);
-                    return Err(EngineError::DuplicateKey { table, key });
-                }
-                (Some(_), OnConflict::Keep) => {}
-                (before, _) => {
-                    old.entry(key).or_insert(before);
-                    new.insert(key, row);
-                }
-            }
-        }
-        let retracted: Vec<RecordBatch> = old.into_values().flatten().collect();
-        let mut picked: Vec<u32> = new.values().map(|&row| row as u32).collect();
-        picked.sort_unstable();
-        let keys = new.iter().map(|(key, &row)| (key.to_vec(), rows.slice(row, 1))).collect();
-        let inserted = picked.len();
-        let fresh = Batch::new(rows.clone()).take(&UInt32Array::from(picked)).map_err(OperatorError::from)?;
-        let changed = |batch| Change { object, batch, rows: inserted as u64, keys };
-        if retracted.is_empty() {
-            return Ok(changed(fresh));
-        }
-        let back = retracted.len();
-        let all = concat_batches(&rows.schema(), retracted.iter().chain([&fresh.rows])).map_err(OperatorError::from)?;
-        let weights: Arc<[i64]> = std::iter::repeat_n(-1, back).chain(std::iter::repeat_n(1, inserted)).collect();
-        Ok(changed(Batch::with_weights(all, weights)))
-    }
-
-    /// The table's rows that have the keys of `rows`, as of the newest complete epoch.
-    fn existing(&mut self, index: usize, rows: &RecordBatch) -> Result<BTreeMap<Vec<u8>, RecordBatch>, EngineError> {
-        let push = &mut self.pushes[index];
-        let (Some(keys), Some((_, fragment)), Some(feed)) = (&mut push.keys, &push.plan.table, &push.feed) else {
-            return Ok(BTreeMap::new());
-        };
-        let Some(Some(fragment)) = self.fragments.get_mut(fragment.index()) else { return Ok(BTreeMap::new()) };
-        let Some(vertex) = fragment.shape.output else { return Ok(BTreeMap::new()) };
-        let Some(readable) = fragment.chains[feed.slot].readable(vertex) else { return Ok(BTreeMap::new()) };
-        let wanted = rows.project(&keys.columns).map_err(OperatorError::from)?;
-        let found = readable.get(readable.complete(), &wanted, &fragment.arenas[feed.slot])?;
-        let encoded = keys.encoder.encode(&found).keys;
-        Ok((0..found.num_rows()).map(|row| (encoded.key(row).to_vec(), found.slice(row, 1))).collect())
-    }
-
     /// Moves a push source's watermark by hand.
     pub(super) fn advance_watermark(&mut self, advance: AdvanceWatermark, now: Now) {
         let push = self.pushes.iter_mut().find(|push| push.object() == advance.source);
@@ -378,17 +315,4 @@ impl Engine {
             self.tell_group(group, slot, now);
         }
     }
-}
-
-/// The key of a row as text, for the error.
-fn text_of(rows: &RecordBatch, columns: &[usize], row: usize) -> String {
-    let options = FormatOptions::default().with_null("NULL");
-    let texts: Vec<String> = columns
-        .iter()
-        .map(|&column| {
-            ArrayFormatter::try_new(rows.column(column), &options)
-                .map_or_else(|_| "?".into(), |f| f.value(row).to_string())
-        })
-        .collect();
-    format!("({})", texts.join(", "))
 }

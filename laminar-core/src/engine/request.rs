@@ -3,6 +3,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use super::request_key::RequestKey;
 use super::status::ObjectState;
 use crate::data::{Batch, EventTime};
 use crate::graph::ObjectSpec;
@@ -55,6 +56,8 @@ pub struct Insert {
     pub rows: Vec<RecordBatch>,
     /// For tables with a primary key.
     pub on_conflict: OnConflict,
+    /// Names the request, so that sending it again inserts nothing; none = each time is a new one.
+    pub request: Option<RequestKey>,
 }
 
 /// The answer to an [`Insert`]: the rows are durable.
@@ -66,6 +69,8 @@ pub struct Inserted {
     pub epoch: Epoch,
     /// Whether some query reads the object.
     pub read: bool,
+    /// Whether a request with this key was taken before, so that nothing was inserted now.
+    pub repeated: bool,
 }
 
 /// Which state a read sees.

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use super::attach::{arena_bytes, pipeline_of};
 use super::outboxes::{FoundOutbox, Outboxes};
+use super::requests::arena_options;
 use super::status::ObjectState;
 use super::store::{ReactorDisk, Store, page_path};
-use super::{EngineError, NewObject, frame_bytes, push_record};
-use crate::graph::ObjectSpec;
+use super::{EngineError, NewObject, StartPhase, StartProgress, frame_bytes, kept_plan, push_record};
 use crate::ids::{CheckpointNumber, Epoch, Incarnation, IslandId, ObjectId, ReactorId, ShardId};
 use crate::shard::ShardMap;
 use laminar_storage::arena::{Arena, ArenaOptions};
@@ -78,7 +78,9 @@ pub struct ReactorPlan {
     incarnation: Incarnation,
     /// Objects whose state is wanted, with their memory limits.
     objects: Arc<BTreeMap<ObjectId, u64>>,
+    request_keys: u64,
     volume_bytes: u64,
+    progress: Arc<StartProgress>,
 }
 
 /// Everything durable, opened.
@@ -91,6 +93,8 @@ pub struct Restored {
     pub reactors: Vec<ReactorPlan>,
     /// What to deploy again.
     pub boot: Boot,
+    /// Bytes of state that the reactors load.
+    pub state_bytes: u64,
 }
 
 /// What restoring needs to know.
@@ -101,12 +105,16 @@ pub struct RestoreOptions {
     pub shards: u16,
     /// Memory limit of a query that declares none, in bytes.
     pub state_bytes: u64,
+    /// Idempotency keys that a table or push source knows.
+    pub request_keys: u64,
     /// Identity for a fresh directory.
     pub fresh: DirectoryId,
     /// Sizes of the manifest.
     pub publisher: PublisherOptions,
     /// Size of the volume: the logs' segments fit it.
     pub volume_bytes: u64,
+    /// Told how far it is.
+    pub progress: Arc<StartProgress>,
 }
 
 /// Reads what the control thread needs, and plans what each reactor opens.
@@ -115,11 +123,16 @@ pub struct RestoreOptions {
 /// What makes a start impossible; the message says what to do.
 pub fn restore(options: &RestoreOptions, mut disk: Box<dyn Disk + Send>) -> std::result::Result<Restored, EngineError> {
     let recovery = RecoveryOptions { fresh_directory: options.fresh, publisher: options.publisher };
-    let mut recovered = recover(disk.as_mut(), recovery, &mut verify)?;
+    let mut state_bytes = 0;
+    let mut measured = |disk: &mut dyn Disk, _: DirectoryId, checkpoint: &Checkpoint| -> Result<()> {
+        state_bytes = verify(disk, checkpoint)?;
+        Ok(())
+    };
+    let mut recovered = recover(disk.as_mut(), recovery, &mut measured)?;
     create_state_directory(disk.as_mut())?;
     let count = recovered.checkpoint.as_ref().map_or(u32::from(options.shards), |c| c.draft.shard_count);
     let shards = ShardMap::new(count as u16, options.reactors);
-    let boot = boot(disk.as_mut(), &mut recovered)?;
+    let boot = boot(disk.as_mut(), &mut recovered, &options.progress)?;
     let marks = page_marks(recovered.publisher.retention().kept());
     let limit = |spec: &ObjectSpec| spec.memory().and_then(|memory| memory.limit).unwrap_or(options.state_bytes);
     let objects = boot.objects.iter().map(|(object, _)| (object.spec.id(), limit(&object.spec))).collect();
@@ -134,7 +147,9 @@ pub fn restore(options: &RestoreOptions, mut disk: Box<dyn Disk + Send>) -> std:
             directory: recovered.directory,
             incarnation: recovered.incarnation,
             objects: objects.clone(),
+            request_keys: options.request_keys,
             volume_bytes: options.volume_bytes,
+            progress: options.progress.clone(),
         }
     };
     let reactors = (0..options.reactors).map(ReactorId).map(plan).collect();
@@ -146,15 +161,16 @@ pub fn restore(options: &RestoreOptions, mut disk: Box<dyn Disk + Send>) -> std:
         old_logs: recovered.wal.iter().map(|replay| replay.log).collect(),
         lock: None,
     };
-    Ok(Restored { shards, control, reactors, boot })
+    Ok(Restored { shards, control, reactors, boot, state_bytes })
 }
 
-/// Checks that the page files of a checkpoint can be used.
-fn verify(disk: &mut dyn Disk, _directory: DirectoryId, checkpoint: &Checkpoint) -> Result<()> {
+/// Checks that the page files of a checkpoint can be used; returns the bytes of its state.
+fn verify(disk: &mut dyn Disk, checkpoint: &Checkpoint) -> Result<u64> {
+    let mut bytes = 0;
     for mark in page_marks(std::slice::from_ref(checkpoint)) {
-        PageFile::open(disk, &page_path(mark.shard), mark.shard, &[mark])?;
+        bytes += PageFile::open(disk, &page_path(mark.shard), mark.shard, &[mark])?.marked_bytes();
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// Images that checkpoints name, oldest first.
@@ -177,13 +193,19 @@ fn create_state_directory(disk: &mut dyn Disk) -> Result<()> {
     Blocking::new(disk).sync_dir(Path::new("")).map_err(StorageError::disk(what))
 }
 
-fn boot(disk: &mut dyn Disk, recovered: &mut Recovered) -> std::result::Result<Boot, EngineError> {
+fn boot(
+    disk: &mut dyn Disk,
+    recovered: &mut Recovered,
+    progress: &StartProgress,
+) -> std::result::Result<Boot, EngineError> {
     let mut boot = Boot { next_id: recovered.catalog.next_object_id().0, ..Boot::default() };
     boot.notes = std::mem::take(&mut recovered.notes);
     for entry in recovered.catalog.entries.values() {
-        let spec: ObjectSpec = serde_json::from_str(&entry.plan)
-            .map_err(|error| EngineError::Start(format!("the plan of {} cannot be read: {error}", entry.name)))?;
+        let spec = kept_plan::read(entry)?;
         let state = ObjectState::from_kept(&entry.settings);
+        if !matches!(state, ObjectState::Failed(_)) {
+            kept_plan::check(entry)?;
+        }
         boot.objects.push((NewObject { spec, record: entry.sql.clone().into_bytes() }, state));
     }
     if let Some(checkpoint) = &recovered.checkpoint {
@@ -191,8 +213,10 @@ fn boot(disk: &mut dyn Disk, recovered: &mut Recovered) -> std::result::Result<B
         boot.epoch = epoch_of(checkpoint);
         boot.states.extend(states_of(checkpoint).map(|(object, state)| (object, state.clone())));
     }
+    progress.enter(StartPhase::ReadingLog, recovered.wal.iter().map(WalReplay::bytes).sum());
     for replay in &recovered.wal {
         read_log(disk, recovered.directory, replay, &mut |object, record| boot.replay.push((object, record)))?;
+        progress.add(StartPhase::ReadingLog, replay.bytes());
     }
     Ok(boot)
 }
@@ -251,6 +275,7 @@ impl ReactorPlan {
         let mut arenas = Vec::new();
         for (slot, shard) in self.shards.iter().enumerate() {
             let (page, state) = self.open_page_file(disk.as_mut(), *shard)?;
+            self.progress.add(StartPhase::LoadingState, page.marked_bytes());
             pages.push(page);
             arenas.extend(state.into_iter().map(|arena| (slot, arena)));
         }
@@ -269,9 +294,10 @@ impl ReactorPlan {
         if mine.is_empty() {
             return Ok((PageFile::create(disk, &path, shard)?, Vec::new()));
         }
-        let (mut page, arenas) = PageFile::restore(disk, &path, shard, &mine, |id| ArenaOptions {
-            memory_limit: arena_bytes(self.objects.get(&pipeline_of(id)).copied().unwrap_or(0)),
-            ..ArenaOptions::new(id)
+        let (mut page, arenas) = PageFile::restore(disk, &path, shard, &mine, |id| {
+            let limit = arena_bytes(self.objects.get(&pipeline_of(id)).copied().unwrap_or(0));
+            let state = ArenaOptions { memory_limit: limit, ..ArenaOptions::new(id) };
+            arena_options(id, self.request_keys).unwrap_or(state)
         })?;
         let known = |arena: &Arena| self.objects.contains_key(&pipeline_of(arena.id()));
         let (kept, gone): (Vec<Arena>, Vec<Arena>) = arenas.into_iter().partition(known);

@@ -79,6 +79,8 @@ fn open(directory: &Path, options: &EngineOptions) -> Result<Restored, EngineErr
         reactors: options.reactors.max(1),
         shards: options.shard_count(),
         state_bytes: options.state_bytes,
+        request_keys: options.request_keys.max(1),
+        progress: options.progress.clone(),
         // Only its difference from other directories counts; the standard library seeds it at random.
         fresh: DirectoryId(std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), directory) | 1),
         publisher: PublisherOptions::default().on_volume(volume_bytes),

@@ -10,6 +10,7 @@ use super::EngineError;
 use super::fragment::Fragment;
 use super::message::StoredPart;
 use super::outboxes::Outboxes;
+use super::push::Push;
 use super::stage::Stage;
 use crate::ids::{Lsn, ObjectId, ReactorId, ShardId};
 use crate::operator::Barrier;
@@ -123,7 +124,7 @@ impl Store {
     /// A final failure of the disk.
     pub fn pump(
         &mut self,
-        fragments: &mut [Option<Box<Fragment>>],
+        state: (&mut [Option<Box<Fragment>>], &mut [Push]),
         stages: &[Stage],
         now: u64,
     ) -> Result<(bool, Option<(Barrier, StoredPart)>), EngineError> {
@@ -142,7 +143,7 @@ impl Store {
         }
         self.outboxes.pump(self.disk.as_mut())?;
         if self.job.is_some() && now >= self.resume {
-            busy |= self.write_images(fragments)?;
+            busy |= self.write_images(state)?;
         }
         let done = self.job.as_ref().is_some_and(|job| {
             job.filled && job.written && job.marks.len() == self.pages.len() && self.outboxes.synced()
@@ -192,19 +193,20 @@ impl Store {
     }
 
     /// Writes a piece of the frozen images, then ends each page file's image.
-    fn write_images(&mut self, fragments: &mut [Option<Box<Fragment>>]) -> Result<bool, EngineError> {
+    fn write_images(
+        &mut self,
+        (fragments, pushes): (&mut [Option<Box<Fragment>>], &mut [Push]),
+    ) -> Result<bool, EngineError> {
         let Some(job) = self.job.as_mut() else { return Ok(false) };
         if !job.written {
-            for fragment in fragments.iter_mut().flatten() {
-                for (slot, arena) in fragment.arenas.iter_mut().enumerate() {
-                    if !arena.is_frozen() {
-                        continue;
-                    }
-                    match self.pages[slot].write_step(arena, self.disk.as_mut(), WRITE_BUDGET)? {
-                        WriteStep::Done => {}
-                        WriteStep::More => return Ok(true),
-                        WriteStep::Blocked => return Ok(false),
-                    }
+            let of_fragments =
+                fragments.iter_mut().flatten().flat_map(|fragment| fragment.arenas.iter_mut().enumerate());
+            let of_requests = pushes.iter_mut().filter_map(Push::requests_arena);
+            for (slot, arena) in of_fragments.chain(of_requests).filter(|(_, arena)| arena.is_frozen()) {
+                match self.pages[slot].write_step(arena, self.disk.as_mut(), WRITE_BUDGET)? {
+                    WriteStep::Done => {}
+                    WriteStep::More => return Ok(true),
+                    WriteStep::Blocked => return Ok(false),
                 }
             }
             job.written = true;

@@ -10,6 +10,7 @@ mod checked;
 mod filter;
 #[cfg(test)]
 mod harness;
+mod layout;
 mod materialize;
 mod metrics;
 mod port;
@@ -22,5 +23,6 @@ mod window;
 
 pub use build::{Place, build};
 pub use checked::Checked;
+pub use layout::{Match, StateLayout, difference, layout};
 pub use metrics::OperatorMetrics;
 pub use port::{Barrier, Context, Counter, Operator, OperatorError, ReadCursor, Readable};

@@ -9,8 +9,10 @@ mod rows;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::future::BoxFuture;
+use laminar_core::engine::RequestKey;
 
 use crate::error::DbError;
+use crate::ingest::Ingested;
 use lines::LineReader;
 pub(crate) use lines::{Record, malformed};
 
@@ -72,8 +74,9 @@ pub(crate) fn csv_table(bytes: &[u8]) -> Result<(Vec<String>, Vec<Record>), DbEr
     Ok((names.unwrap_or_default(), records.collect()))
 }
 
-/// Writes the rows of a finished COPY; returns how many were accepted.
-pub type CopyCommit = Box<dyn FnOnce(RecordBatch) -> BoxFuture<'static, Result<u64, DbError>> + Send>;
+/// Writes the rows of a finished COPY, which come of a request that may come again; returns how many were accepted.
+pub type CopyCommit =
+    Box<dyn FnOnce(RecordBatch, Option<RequestKey>) -> BoxFuture<'static, Result<Ingested, DbError>> + Send>;
 
 /// A COPY in progress.
 pub struct CopyIn {
@@ -114,24 +117,28 @@ impl CopyIn {
     /// # Errors
     /// A value does not fit its column, or the write failed; nothing was written then.
     pub async fn finish(mut self) -> Result<u64, DbError> {
-        let records = self.lines.finish()?;
-        self.finish_records(records).await
+        let batch = rows::to_batch(&self.columns, self.lines.finish()?)?;
+        Ok((self.commit)(batch, None).await?.rows)
     }
 
     /// Commits records that were read by [`csv_table`].
     ///
     /// # Errors
     /// As [`CopyIn::finish`].
-    pub(crate) async fn finish_records(self, records: Vec<Record>) -> Result<u64, DbError> {
+    pub(crate) async fn finish_records(
+        self,
+        records: Vec<Record>,
+        request: Option<RequestKey>,
+    ) -> Result<Ingested, DbError> {
         let batch = rows::to_batch(&self.columns, records)?;
-        self.finish_with(batch).await
+        self.finish_with(batch, request).await
     }
 
-    /// Commits rows of [`CopyIn::columns`] instead of what was pushed.
+    /// Commits rows of [`CopyIn::columns`] instead of what was pushed, unless the request was taken before.
     ///
     /// # Errors
-    /// As [`CopyIn::finish`].
-    pub async fn finish_with(self, rows: RecordBatch) -> Result<u64, DbError> {
-        (self.commit)(rows).await
+    /// As [`CopyIn::finish`]; the request's key names another one.
+    pub(crate) async fn finish_with(self, rows: RecordBatch, request: Option<RequestKey>) -> Result<Ingested, DbError> {
+        (self.commit)(rows, request).await
     }
 }

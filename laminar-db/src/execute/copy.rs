@@ -9,9 +9,10 @@ use laminar_core::ids::ObjectId;
 use laminar_sql::parse::CopyFormat as Parsed;
 
 use crate::ask::ask;
-use crate::copy::{CopyFormat, CopyIn, CopySyntax, Header};
+use crate::copy::{CopyCommit, CopyFormat, CopyIn, CopySyntax, Header};
 use crate::database::Inner;
 use crate::error::DbError;
+use crate::ingest::Ingested;
 use crate::response::Response;
 use crate::session::Session;
 
@@ -37,16 +38,16 @@ pub fn begin(inner: &Arc<Inner>, target: ObjectId, columns: &[usize], format: Co
     };
     let given: SchemaRef = Arc::new(Schema::new(columns.iter().map(|i| schema.field(*i).clone()).collect::<Vec<_>>()));
     let (inner, columns) = (inner.clone(), columns.to_vec());
-    let commit = move |rows: RecordBatch| -> futures::future::BoxFuture<'static, Result<u64, DbError>> {
+    let commit: CopyCommit = Box::new(move |rows, request| {
         Box::pin(async move {
             let rows = vec![whole_rows(&schema, &columns, &rows)?];
-            let insert = Insert { object: target, rows, on_conflict: OnConflict::Error };
+            let insert = Insert { object: target, rows, on_conflict: OnConflict::Error, request };
             let inserted = ask(|reply| inner.engine.insert(insert, reply)).await?;
             inner.wrote(inserted.epoch);
-            Ok(inserted.rows)
+            Ok(Ingested { rows: inserted.rows, repeated: inserted.repeated })
         })
-    };
-    Ok(CopyIn::new(given, format, Box::new(commit)))
+    });
+    Ok(CopyIn::new(given, format, commit))
 }
 
 fn copy_format(format: &Parsed) -> Result<CopyFormat, DbError> {

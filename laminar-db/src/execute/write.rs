@@ -31,7 +31,7 @@ pub async fn insert(
         block.insert(target, rows, on_conflict)?;
         return Ok(Response::done(format!("INSERT 0 {count}")));
     }
-    let insert = Insert { object: target, rows: vec![rows], on_conflict };
+    let insert = Insert { object: target, rows: vec![rows], on_conflict, request: None };
     let inserted = ask(|reply| session.inner.engine.insert(insert, reply)).await?;
     session.inner.wrote(inserted.epoch);
     session.last_write = session.last_write.max(Some(inserted.epoch));

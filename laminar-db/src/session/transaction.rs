@@ -107,7 +107,7 @@ impl Block {
             return Err(DbError::new("LDB-4042", "54000", message).with_hint("commit in smaller parts"));
         }
         match &mut self.write {
-            None => self.write = Some(Insert { object, rows: vec![rows], on_conflict }),
+            None => self.write = Some(Insert { object, rows: vec![rows], on_conflict, request: None }),
             Some(write) if write.object == object && write.on_conflict == on_conflict => write.rows.push(rows),
             Some(_) => {
                 let message = "a transaction block writes one table or source in one way";

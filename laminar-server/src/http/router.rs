@@ -28,7 +28,7 @@ impl Shared {
     pub fn database(&self) -> Result<Database, Problem> {
         match self.gate.phase() {
             Phase::Ready(database) => Ok(database),
-            Phase::Starting { step } => {
+            Phase::Starting { step, .. } => {
                 Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("the server is starting: {step}"))
                     .hint("ask `/ready` until it answers 200"))
             }

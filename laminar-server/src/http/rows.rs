@@ -1,10 +1,13 @@
 //! `/api/v1/sources/{name}/rows`: rows of a body into a push source or table; answered when they are durable.
+//!
+//! A request without an answer is sent again with its `Idempotency-Key`: its rows are in once, and the answer is the
+//! first one, with `"repeated": true`.
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use laminar_db::BodyFormat;
+use laminar_db::{BodyFormat, DbError, KEY_REUSED};
 use serde_json::{Value, json};
 
 use super::problem::Problem;
@@ -17,8 +20,30 @@ pub async fn insert(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
-    let rows = shared.database()?.ingest(&name, format(&headers)?, &body).await?;
-    Ok(Json(json!({ "rows": rows })))
+    let key = idempotency_key(&headers)?;
+    let ingested = shared.database()?.ingest(&name, format(&headers)?, &body, key).await.map_err(refused)?;
+    let mut answer = json!({ "rows": ingested.rows });
+    if ingested.repeated {
+        answer["repeated"] = Value::Bool(true);
+    }
+    Ok(Json(answer))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let wrong = |title: &str| Problem::new(StatusCode::BAD_REQUEST, title).hint("a UUID for each request will do");
+    let mut given = headers.get_all("idempotency-key").iter();
+    let key = given.next().map(|key| key.to_str().map_err(|_| wrong("the Idempotency-Key is not printable ASCII")));
+    match given.next() {
+        None => key.transpose(),
+        Some(_) => Err(wrong("a request has one Idempotency-Key, not more")),
+    }
+}
+
+/// A key that came before with another body is the draft standard's 422.
+fn refused(error: DbError) -> Problem {
+    let reused = error.code == KEY_REUSED;
+    let problem = Problem::from(error);
+    if reused { problem.with_status(StatusCode::UNPROCESSABLE_ENTITY) } else { problem }
 }
 
 fn format(headers: &HeaderMap) -> Result<BodyFormat, Problem> {

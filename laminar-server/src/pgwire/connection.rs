@@ -75,7 +75,7 @@ async fn run<S: AsyncRead + AsyncWrite + Unpin>(
 ) {
     let database = match gate.phase() {
         Phase::Ready(database) => database,
-        Phase::Starting { step } => {
+        Phase::Starting { step, .. } => {
             farewell(&mut wire.output, &Fault::fatal("57P03", format!("the database system is starting up: {step}")));
             return wire.close().await;
         }

@@ -1,6 +1,10 @@
 //! Rows over HTTP: a body is taken whole or not at all, and what is answered survives a kill.
 
-use crate::process::Server;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::process::{Server, ask};
 use crate::tried::answer;
 
 const JSON: &str = "application/x-ndjson";
@@ -88,4 +92,144 @@ async fn an_arrow_stream_is_taken_by_column_name_and_cast_or_refused_whole() {
         assert!(found == status && text.contains(words), "{words}: {found} {text}");
     }
     assert_eq!(answer(&client, "SELECT id, x, y FROM t ORDER BY id").await, "1 a NULL\n2 b NULL\n3 c NULL");
+}
+
+/// Posts rows with an idempotency key.
+fn post_keyed(address: SocketAddr, to: &str, key: &str, body: &str) -> std::io::Result<(u16, String)> {
+    let head = format!("POST /api/v1/sources/{to}/rows HTTP/1.1\r\nContent-Type: {JSON}\r\nIdempotency-Key: {key}");
+    ask(address, &head, body.as_bytes())
+}
+
+const TWO: (u16, &str) = (200, "{\"rows\":2}");
+const TWO_AGAIN: (u16, &str) = (200, "{\"repeated\":true,\"rows\":2}");
+
+#[tokio::test]
+async fn requests_without_an_answer_are_sent_again_over_kills_and_are_in_once() {
+    let mut server = Server::with("");
+    let client = server.connect().await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id BIGINT PRIMARY KEY); CREATE SOURCE s (id BIGINT);
+             CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM s",
+        )
+        .await
+        .unwrap();
+    let body = |at: usize| format!("{{\"id\": {}}}\n{{\"id\": {}}}", 2 * at, 2 * at + 1);
+    let next = AtomicUsize::new(0);
+    for life in 1..=6 {
+        let address = server.http;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                loop {
+                    let at = next.load(Ordering::SeqCst);
+                    for to in ["t", "s"] {
+                        let Ok((status, text)) = post_keyed(address, to, &format!("request {at}"), &body(at)) else {
+                            return;
+                        };
+                        assert!(status == 200 && text.contains("\"rows\":2"), "{status} {text}");
+                    }
+                    next.store(at + 1, Ordering::SeqCst);
+                }
+            });
+            let began = Instant::now();
+            while next.load(Ordering::SeqCst) < life * 25 {
+                assert!(began.elapsed() < Duration::from_secs(40), "the client gets no further");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            server.crash();
+        });
+        server.resume();
+    }
+    let done = next.load(Ordering::SeqCst);
+    for to in ["t", "s"] {
+        let again = |at: usize| post_keyed(server.http, to, &format!("request {at}"), &body(at)).unwrap();
+        assert_eq!(again(0), (TWO_AGAIN.0, TWO_AGAIN.1.to_owned()), "the first one of all lives, from a checkpoint");
+        assert_eq!(again(done - 1), (TWO_AGAIN.0, TWO_AGAIN.1.to_owned()), "the last one that was answered");
+        again(done);
+    }
+    let client = server.connect().await;
+    assert_eq!(answer(&client, "SELECT count(*), sum(id) FROM t").await, rows_once(done + 1));
+    assert_eq!(answer(&client, "SELECT n FROM v").await, (2 * (done + 1)).to_string());
+}
+
+/// Number and sum of the ids of so many requests.
+fn rows_once(requests: usize) -> String {
+    let rows = 2 * requests;
+    format!("{rows} {}", rows * (rows - 1) / 2)
+}
+
+#[tokio::test]
+async fn one_key_is_taken_once_whoever_sends_it_at_the_same_time_and_another_body_is_refused() {
+    let server = Server::with("");
+    let client = server.connect().await;
+    client.batch_execute("CREATE TABLE t (id BIGINT PRIMARY KEY)").await.unwrap();
+    let rows = "{\"id\": 1}\n{\"id\": 2}";
+    let address = server.http;
+    let clients: Vec<_> =
+        (0..8).map(|_| std::thread::spawn(move || post_keyed(address, "t", "a", rows).unwrap())).collect();
+    let answers: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    let count = |wanted: (u16, &str)| answers.iter().filter(|(s, text)| (*s, text.as_str()) == wanted).count();
+    assert_eq!((count(TWO), count(TWO_AGAIN)), (1, 7), "{answers:?}");
+    let long = "k".repeat(256);
+    let refused = [
+        ("a", "{\"id\": 3}", 422, "was used for another request"),
+        ("", rows, 400, "1 to 255 printable"),
+        (long.as_str(), rows, 400, "not 256 bytes"),
+        ("\u{fc}", rows, 400, "printable ASCII"),
+        ("a\r\nIdempotency-Key: b", rows, 400, "not more"),
+        ("b", "{\"id\": 2}", 409, "uplicate"),
+    ];
+    for (key, body, status, words) in refused {
+        let (found, text) = post_keyed(address, "t", key, body).unwrap();
+        assert!(found == status && text.contains(words), "{key}: {found} {text}");
+    }
+    let (status, text) = post_keyed(address, "t", "b", "{\"id\": 3}").unwrap();
+    assert_eq!((status, text.as_str()), (200, "{\"rows\":1}"), "a refused request leaves its key free");
+    assert_eq!(answer(&client, "SELECT count(*), sum(id) FROM t").await, "3 6");
+}
+
+#[tokio::test]
+async fn ready_tells_how_far_the_replay_of_the_log_is_and_so_does_the_log() {
+    use std::sync::Arc;
+
+    let mut server = Server::with("[checkpoint]\ninterval = \"1 h\"\n");
+    let client = server.connect().await;
+    client
+        .batch_execute(
+            "CREATE SOURCE s (x BIGINT); CREATE MATERIALIZED VIEW v AS SELECT x, count(*) AS n FROM s GROUP BY x",
+        )
+        .await
+        .unwrap();
+    let (posts, rows) = (50, 20_000);
+    for post in 0..posts {
+        let values = arrow::array::Int64Array::from_iter_values(post * rows..(post + 1) * rows);
+        let values: arrow::array::ArrayRef = Arc::new(values);
+        let body = arrow_stream(vec![("x", values)]);
+        let answer = server.http_as("application/vnd.apache.arrow.stream", "POST", "/api/v1/sources/s/rows", &body);
+        assert_eq!(answer.0, 200, "{answer:?}");
+    }
+    server.crash();
+    server.launch(&[]);
+    let address = server.listening(2);
+    let mut seen: Vec<(String, u64, u64)> = Vec::new();
+    loop {
+        let (status, text) = ask(address, "GET /ready HTTP/1.1", b"").unwrap();
+        if status == 200 {
+            break;
+        }
+        assert_eq!(status, 503, "{text}");
+        let now: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let bytes = |key: &str| now[key].as_u64().unwrap();
+        seen.push((now["phase"].as_str().unwrap().to_owned(), bytes("done_bytes"), bytes("total_bytes")));
+    }
+    let replay: Vec<_> = seen.iter().filter(|(phase, ..)| phase == "replaying_log").collect();
+    assert!(replay.iter().any(|(_, done, total)| done < total && *total > (posts * rows * 8) as u64), "{seen:?}");
+    assert!(replay.is_sorted_by_key(|(_, done, _)| *done), "{replay:?}");
+    server.wait_ready();
+    let log = server.log();
+    let open = log.lines().rfind(|line| line.contains("data directory open")).unwrap();
+    let replayed: u64 = open.split("replayed_bytes=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert_eq!(replayed, replay[0].2, "{open}");
+    let client = server.connect().await;
+    assert_eq!(answer(&client, "SELECT count(*), sum(n) FROM v").await, format!("{0} {0}", posts * rows));
 }

@@ -1,6 +1,7 @@
 //! A server process: started, waited for, stopped, killed, started again in the same directory.
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -114,19 +115,30 @@ impl Server {
 
     /// Starts the process and waits until it serves.
     pub fn resume(&mut self) {
-        if let Some(status) = self.resume_with(&[]) {
-            panic!("the server ended at its start: {status}\n{}", self.log());
-        }
+        self.launch(&[]);
+        self.wait_ready();
     }
 
     /// Starts the process with variables of the environment and waits until it serves or ends; then says how.
     pub fn resume_with(&mut self, variables: &[(&str, &str)]) -> Option<ExitStatus> {
         self.launch(variables);
+        self.serves_or_ends()
+    }
+
+    /// Waits until the process serves.
+    pub fn wait_ready(&mut self) {
+        if let Some(status) = self.serves_or_ends() {
+            panic!("the server ended at its start: {status}\n{}", self.log());
+        }
+    }
+
+    fn serves_or_ends(&mut self) -> Option<ExitStatus> {
         let ready = self.directory().join("ready");
-        let mut child = self.child.take().expect("a process");
         let began = Instant::now();
         while !ready.exists() {
+            let child = self.child.as_mut().expect("a process that was begun");
             if let Some(status) = child.try_wait().expect("a process") {
+                self.child = None;
                 return Some(status);
             }
             assert!(began.elapsed() < DEADLINE, "the server is not ready\n{}", self.log());
@@ -136,8 +148,22 @@ impl Server {
             serde_json::from_str(&std::fs::read_to_string(&ready).expect("a ready file")).expect("JSON");
         let address = |key: &str| addresses[key].as_str().and_then(|a| a.parse().ok()).expect("an address");
         (self.http, self.pgwire) = (address("http"), address("pgwire"));
-        self.child = Some(child);
         None
+    }
+
+    /// The HTTP address of a process that was begun, as soon as it listens.
+    pub fn listening(&self, lives: usize) -> SocketAddr {
+        let began = Instant::now();
+        loop {
+            let log = self.log();
+            let said = log.lines().filter(|line| line.contains("listening")).nth(lives - 1);
+            let address = said.and_then(|line| line.split(" http=").nth(1)?.split(' ').next()?.parse().ok());
+            if let Some(address) = address {
+                return address;
+            }
+            assert!(began.elapsed() < DEADLINE, "the server does not listen\n{log}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// SIGTERM; returns how the process ended.
@@ -207,18 +233,21 @@ impl Server {
 
     /// One HTTP request with a body of this type; status and body of the answer.
     pub fn http_as(&self, content_type: &str, method: &str, path: &str, body: impl AsRef<[u8]>) -> (u16, String) {
-        use std::io::{Read as _, Write as _};
-        let mut stream = std::net::TcpStream::connect(self.http).expect("a connection");
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
-            body.as_ref().len()
-        );
-        stream.write_all(&[request.as_bytes(), body.as_ref()].concat()).expect("a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
-        (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+        let head = format!("{method} {path} HTTP/1.1\r\nContent-Type: {content_type}");
+        ask(self.http, &head, body.as_ref()).expect("an answer")
     }
+}
+
+/// One HTTP request: the head without its end, and the body; status and body of the answer. A server that is killed
+/// before it has answered is an error.
+pub fn ask(address: SocketAddr, head: &str, body: &[u8]) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    let head = format!("{head}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(&[head.as_bytes(), body].concat())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    Ok((status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()))
 }
 
 impl Drop for Server {

@@ -94,19 +94,44 @@ fn signal_stops_the_server_with_exit_0() {
     }
 }
 
-#[test]
-fn changed_object_in_the_configuration_is_refused_and_an_equal_one_is_kept() {
+#[tokio::test]
+async fn changed_object_in_the_configuration_is_refused_with_the_difference_and_an_equal_one_is_kept() {
     let object = |query: &str| {
-        format!("[[source]]\nname = \"s\"\nschema = \"k VARCHAR\"\n[[pipeline]]\nname = \"v\"\nsql = \"{query}\"\n")
+        format!(
+            "[[source]]\nname = \"s\"\nschema = \"k VARCHAR, x BIGINT\"\n\
+             [[pipeline]]\nname = \"v\"\nsql = \"{query}\"\n\
+             [[pipeline]]\nname = \"above\"\nsql = \"SELECT n FROM v\"\n"
+        )
     };
-    let mut server = Server::with(&object("SELECT k, count(*) AS n FROM s GROUP BY k"));
-    assert_eq!(server.stop().code(), Some(0));
-    server.resume();
+    let query = "SELECT k, count(*) AS n FROM s GROUP BY k";
+    let mut server = Server::with(&object(query));
+    let client = server.connect().await;
+    client.batch_execute("INSERT INTO s VALUES ('a', 1), ('a', 2)").await.unwrap();
     assert_eq!(server.stop().code(), Some(0));
     let path = server.directory().join("laminardb.toml");
-    let changed = std::fs::read_to_string(&path).unwrap().replace("count(*)", "min(k)");
-    std::fs::write(&path, changed).unwrap();
-    let ended = run(server.directory(), &[]);
-    assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
-    assert!(ended.stderr.contains('v') && ended.stderr.contains("laminardb.toml:"), "{}", ended.stderr);
+    let kept = std::fs::read_to_string(&path).unwrap();
+    let changes = [
+        (
+            "SELECT k, count(*) AS n FROM s GROUP BY k, x",
+            "the keys of the groups are (k Utf8), wanted are (k Utf8, x Int64)",
+        ),
+        ("SELECT k, sum(x) AS n FROM s GROUP BY k", "integer sum(x)"),
+        ("SELECT k, 1 AS n FROM s", "groups"),
+        ("SELECT k, count(*) AS n FROM s WHERE x > 1 GROUP BY k", "where"),
+    ];
+    for (changed, words) in changes {
+        std::fs::write(&path, kept.replace(query, changed)).unwrap();
+        let ended = run(server.directory(), &[]);
+        assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+        for words in
+            ["\"v\" exists", "laminardb.toml:", "nothing was changed; give the new definition another name", words]
+        {
+            assert!(ended.stderr.contains(words), "{words} in {}", ended.stderr);
+        }
+    }
+    std::fs::write(&path, kept).unwrap();
+    server.resume();
+    let client = server.connect().await;
+    assert_eq!(crate::tried::answer(&client, "SELECT k, n FROM v").await, "a 2");
+    assert_eq!(server.stop().code(), Some(0));
 }

@@ -348,3 +348,40 @@ async fn full_disk_refuses_inserts_with_53100_and_keeps_what_was_acknowledged() 
     let client = server.connect().await;
     assert_eq!(answer(&client, "SELECT n, x FROM t").await, format!("{} again", acknowledged + 1));
 }
+
+/// The broker of the process loses its records with it, as retention would while the server is away.
+#[tokio::test]
+async fn source_whose_offsets_are_gone_stops_after_a_restart_and_what_reads_it_keeps_what_it_had() {
+    let kafka = "connector = 'kafka', topic = 't', format = 'json', \"bootstrap.servers\" = 'embedded'";
+    let mut server = Server::with("[kafka]\nembedded = true\n");
+    let client = server.connect().await;
+    client
+        .batch_execute(&format!(
+            "CREATE SOURCE s (x BIGINT); CREATE STREAM passed AS SELECT x FROM s;
+             CREATE SINK out FROM passed WITH ({kafka});
+             CREATE SOURCE back (x BIGINT) WITH ({kafka});
+             CREATE MATERIALIZED VIEW v AS SELECT count(*) AS n FROM back;
+             INSERT INTO s VALUES (1), (2), (3)"
+        ))
+        .await
+        .unwrap();
+    expect(&client, "SELECT n FROM v", &["3"]).await;
+    client.batch_execute("CHECKPOINT").await.unwrap();
+    server.crash();
+    server.resume();
+    let client = server.connect().await;
+    let began = Instant::now();
+    let told = loop {
+        let (_, sources) = server.http("GET", "/api/v1/sources", None);
+        if sources.contains("LDB-6104") {
+            break sources;
+        }
+        assert!(began.elapsed() < Duration::from_secs(40), "{sources}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    for words in ["partition ", "is the next to read and is gone", "Nothing was skipped"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    client.batch_execute("INSERT INTO s VALUES (4), (5), (6); CHECKPOINT").await.unwrap();
+    assert_eq!(answer(&client, "SELECT n FROM v").await, "3");
+}

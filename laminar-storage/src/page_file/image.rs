@@ -30,6 +30,12 @@ impl ArenaImage {
         segments.chain(deltas).chain([(self.table_offset, units(self.table_len as usize))])
     }
 
+    /// Bytes of its segments and deltas.
+    pub(super) fn bytes(&self) -> u64 {
+        let segments = self.segments.iter().filter(|row| row.offset != 0).count() as u64 * SLOT_BYTES;
+        segments + self.deltas.iter().map(|row| u64::from(row.len)).sum::<u64>()
+    }
+
     /// Names all extents; `false` when one is impossible.
     pub(super) fn name(&self, extents: &mut Extents) -> bool {
         self.extents().all(|(offset, len)| extents.name(offset, len))

@@ -98,6 +98,12 @@ impl PageFile {
         self.retained.last().map(|retained| retained.images.keys().copied().collect()).unwrap_or_default()
     }
 
+    /// Bytes of the images that the newest mark names.
+    pub fn marked_bytes(&self) -> u64 {
+        let images = self.retained.last().into_iter().flat_map(|retained| retained.images.values());
+        images.map(|image| image.bytes()).sum()
+    }
+
     /// Whether a mark is kept: what it names can be loaded and is not overwritten.
     pub fn retains(&self, mark: &PageFileMark) -> bool {
         self.retained.iter().any(|retained| retained.mark == *mark)

@@ -53,6 +53,11 @@ impl WalReplay {
         Reader::open(disk, directory, (self.log.incarnation, self.log.reactor), from, self.end)
     }
 
+    /// Bytes of the log that are read.
+    pub fn bytes(&self) -> u64 {
+        self.end.0.saturating_sub(self.mark.as_ref().map_or(0, |mark| mark.lowest().0))
+    }
+
     /// Whether a record is not yet contained in its shard's state.
     pub fn wants(&self, record: &WalRecord) -> bool {
         let from = self.mark.as_ref().map_or(Lsn(0), |mark| mark.replay_from(record.shard));

@@ -262,7 +262,8 @@ impl<'a> Run<'a> {
             ) => set(Told::Refused),
             Err(_) => {}
         };
-        let insert = Insert { object: self.world.id(name)?, rows: vec![rows], on_conflict: OnConflict::Error };
+        let insert =
+            Insert { object: self.world.id(name)?, rows: vec![rows], on_conflict: OnConflict::Error, request: None };
         self.world.handle().insert(insert, Reply::new(answered));
         Ok(())
     }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use laminar_connector_kit::contract::{self, NEWEST};
 use laminar_core::connector::options::Options;
-use laminar_core::connector::{Applier, Fault, Polled, Source, SplitKey, StartFrom};
-use rdkafka::ClientConfig;
+use laminar_core::connector::{Applier, Fault, Polled, Position, Source, SplitKey, StartFrom};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::{Kept, PATIENCE, bell, read, read_until};
 use crate::options::{SinkOptions, SourceOptions};
@@ -195,4 +195,38 @@ fn a_sink_whose_topic_is_missing_creates_it_where_the_broker_does_so() {
     let mut news = Vec::new();
     applier.acknowledged(Duration::ZERO, &mut news).unwrap();
     assert!(news.is_empty());
+}
+
+#[test]
+#[ignore = "needs LAMINAR_TEST_KAFKA"]
+fn records_that_were_deleted_stop_their_reader_and_nothing_is_skipped() {
+    let topic = topic("deleted", 1);
+    let producer = producer(&[]);
+    let many: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    write(&producer, &topic, 0, &many.iter().map(String::as_str).collect::<Vec<_>>(), None);
+    let mut source = source(&topic, &[]);
+    let (bell, wake) = bell();
+    let split = SplitKey(format!("{topic}/0"));
+    let mut reader = source.open(&split, StartFrom::Option, wake.clone()).unwrap();
+    let mut kept = Kept::default();
+    read_until(&mut *reader, &bell, &mut kept, |kept, _| kept.0.len() >= 5).unwrap();
+    drop(reader);
+    // A checkpoint was taken behind record 4; then the broker deletes up to record 11.
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(&topic, 0, Offset::Offset(12)).unwrap();
+    let deleted = futures::executor::block_on(admin().delete_records(&before, &AdminOptions::new())).unwrap();
+    assert_eq!(deleted.find_partition(&topic, 0).unwrap().offset(), Offset::Offset(12));
+    for (at, is_there) in [(5, false), (11, false), (12, true), (20, true), (21, false)] {
+        let from = StartFrom::Position(Position::from_offset(at));
+        match source.open(&split, from, wake.clone()) {
+            Ok(reader) => assert!(is_there && reader.position().offset() == Some(at), "{at}"),
+            Err(error) => {
+                assert_eq!((error.fault, error.code, is_there), (Fault::Lost, "LDB-6104", false), "{at}: {error}");
+                let words = format!(
+                    "topic \"{topic}\", partition 0: offset {at} is the next to read and is gone; the broker has 12 to 20"
+                );
+                assert!(error.message.contains(&words), "{error}");
+            }
+        }
+    }
 }

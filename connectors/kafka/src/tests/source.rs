@@ -118,7 +118,11 @@ fn a_position_that_the_broker_does_not_have_is_lost_never_a_jump() {
     let from = StartFrom::Position(Position::from_offset(11));
     let error = source.open(&SplitKey("t/0".into()), from, wake).err().unwrap();
     assert_eq!((error.fault, error.code), (Fault::Lost, "LDB-6104"));
-    assert!(error.message.contains("offset 11 is gone, the broker has 0 to 10"), "{error}");
+    for words in
+        ["topic \"t\", partition 0", "offset 11 is the next to read and is gone", "has 0 to 10", "drop the source"]
+    {
+        assert!(error.message.contains(words), "{words}: {error}");
+    }
 }
 
 #[test]
@@ -135,6 +139,28 @@ fn records_dropped_by_retention_are_lost_when_their_reader_comes_back() {
     let first = reader.position().offset().unwrap();
     assert!(first > 5);
     assert_eq!(read(&mut *reader, &bell, 1).0[0].0, first);
+}
+
+#[test]
+fn a_reader_that_retention_overtakes_stops_with_what_the_broker_has_and_delivers_no_gap() {
+    let broker = broker(1);
+    produce_padded(&broker, "t", 200, 1024);
+    let mut source = source(&broker, &[("queued.min.messages", "1"), ("queued.max.messages.kbytes", "16")]);
+    let (mut reader, bell) = open(&mut source, "t/0", StartFrom::Option);
+    let mut kept = Kept::default();
+    reader.poll(super::budget(1), &mut kept).unwrap();
+    // The embedded broker keeps about 5 MB of a partition.
+    produce_padded(&broker, "t", 12_000, 1024);
+    let error = read_until(&mut *reader, &bell, &mut kept, |_, _| false).unwrap_err();
+    assert_eq!((error.fault, error.code), (Fault::Lost, "LDB-6104"), "{error}");
+    let next = reader.position().offset().unwrap();
+    assert_eq!(kept.0.iter().map(|record| record.0).collect::<Vec<_>>(), (0..next).collect::<Vec<_>>());
+    let (mut left, _) = open(&mut source, "t/0", StartFrom::Beginning);
+    let oldest = left.position().offset().unwrap();
+    assert!(oldest > next && error.message.contains(&format!("offset {next} is the next to read")), "{error}");
+    assert!(error.message.contains(&format!("the broker has {oldest} to 12200")), "{oldest}: {error}");
+    assert!(left.poll(super::budget(1), &mut kept).is_ok());
+    assert!(reader.poll(super::budget(1), &mut kept).is_err(), "it stays stopped");
 }
 
 #[test]

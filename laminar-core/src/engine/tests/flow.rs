@@ -31,7 +31,7 @@ fn follow(driver: &mut Driver, object: u64) -> Collector {
 }
 
 pub fn insert(object: u64, rows: &[(i64, i64, i64)]) -> Insert {
-    Insert { object: ObjectId(object), rows: vec![batch(rows)], on_conflict: OnConflict::Error }
+    Insert { object: ObjectId(object), rows: vec![batch(rows)], on_conflict: OnConflict::Error, request: None }
 }
 
 pub fn plain() -> StreamSchema {

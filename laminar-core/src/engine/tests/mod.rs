@@ -7,6 +7,8 @@ mod letters;
 mod looking;
 mod memory;
 mod pausing;
+mod plans;
 mod pressure;
+mod requests;
 mod transactions;
 mod waiting;

@@ -107,7 +107,7 @@ fn a_large_insert_waits_and_what_comes_behind_it_is_told_that_too_much_waits() {
     assert!(large.answer.lock().unwrap().is_none(), "it is larger than the limit and waits");
     let refused = behind.refused().unwrap();
     assert!(matches!(&refused, EngineError::Crowded { object, limit: LIMIT, .. } if object == "s1"), "{refused}");
-    assert_eq!((refused.code(), refused.sqlstate()), ("LDB-3016", "53400"));
+    assert_eq!((refused.code(), refused.sqlstate()), ("LDB-3019", "53400"));
     target.silent.store(false, Ordering::SeqCst);
     driver.advance(8_000_000).unwrap();
     assert!(matches!(*large.answer.lock().unwrap(), Some(Ok(_))));

@@ -84,8 +84,7 @@ impl Groups {
 
     /// Opens the table of a part, creating it empty when there is none.
     pub(super) fn open(&self, part: i64, arena: &mut Arena) -> Result<Pane, OperatorError> {
-        let shape = TableShape { value_len: self.plan.width as u32, key: self.encoder.shape() };
-        let table = arena.open_table(TableKey { operator: self.id, part }, shape)?;
+        let table = arena.open_table(TableKey { operator: self.id, part }, shape(&self.encoder, &self.plan))?;
         Ok(Pane { table, touched: Touched::default() })
     }
 
@@ -199,6 +198,11 @@ impl Groups {
         let (keys, results) = (self.encoder.decode(keys), states.finish(&self.plan, arena));
         GroupRows { keys, results, weights: Vec::new(), len: states.len() }
     }
+}
+
+/// How a table keeps groups.
+pub(super) fn shape(encoder: &KeyEncoder, plan: &Plan) -> TableShape {
+    TableShape { value_len: plan.width as u32, key: encoder.shape() }
 }
 
 /// Rows in a group by weight; 1 where it is not kept, for then every group has some.

@@ -5,6 +5,7 @@
 
 mod fold;
 mod groups;
+mod layout;
 mod merged;
 mod plan;
 mod states;
@@ -21,6 +22,7 @@ use crate::aggregate::AggregateSpec;
 use crate::data::{ChangeMode, KeyEncoder, StreamSchema, timestamp_column};
 use crate::graph::{EmitMode, NodeSpec, WindowKind, WindowSpec};
 use groups::{Follow, Groups};
+pub(super) use layout::layout;
 use plan::{Plan, RowCount};
 use total::{EmptyRow, Total};
 use windowed::{Windowed, WindowedParts};
@@ -34,13 +36,8 @@ pub(super) struct AggregateParts<'a> {
     pub(super) lateness: i64,
 }
 
-/// Builds the operator of a GROUP BY.
-pub(super) fn build(
-    node: &NodeSpec,
-    parts: &AggregateParts<'_>,
-    input: &StreamSchema,
-    place: Place,
-) -> Result<Box<dyn Operator>, OperatorError> {
+/// Whether changes are followed, how keys are written, and how states lie.
+fn planned(parts: &AggregateParts<'_>, input: &StreamSchema) -> Result<(Follow, KeyEncoder, Plan), OperatorError> {
     let is_changelog = input.mode == ChangeMode::Changelog;
     let follow = if parts.emit == EmitMode::Changes { Follow::Changes } else { Follow::Nothing };
     let is_hop = matches!(parts.window.map(|window| window.kind), Some(WindowKind::Hop { .. }));
@@ -51,7 +48,17 @@ pub(super) fn build(
     if is_changelog && !plan.retracts() {
         return Err(OperatorError::defect("min, max, first or last over a changelog reached the engine"));
     }
-    let encoder = KeyEncoder::new(&input.columns, parts.keys)?;
+    Ok((follow, KeyEncoder::new(&input.columns, parts.keys)?, plan))
+}
+
+/// Builds the operator of a GROUP BY.
+pub(super) fn build(
+    node: &NodeSpec,
+    parts: &AggregateParts<'_>,
+    input: &StreamSchema,
+    place: Place,
+) -> Result<Box<dyn Operator>, OperatorError> {
+    let (follow, encoder, plan) = planned(parts, input)?;
     let is_global = parts.window.is_none() && parts.keys.is_empty();
     let groups = Groups::new(node.id, encoder, plan, follow, is_global);
     let output = node.output.columns.clone();

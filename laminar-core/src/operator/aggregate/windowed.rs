@@ -26,7 +26,7 @@ const CLOCK_PART: i64 = i64::MIN;
 
 /// What a pane is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PaneIs {
+pub(super) enum PaneIs {
     Window,
     Slice,
 }
@@ -81,10 +81,15 @@ impl Routed {
     }
 }
 
+/// What the panes of windows are, and where they lie.
+pub(super) fn pane_of(grid: Grid, follow: Follow) -> (PaneIs, Grid) {
+    let is_sliced = follow == Follow::Nothing && grid.size != grid.slide;
+    if is_sliced { (PaneIs::Slice, grid.cell()) } else { (PaneIs::Window, grid) }
+}
+
 impl Windowed {
     pub(super) fn new(parts: WindowedParts) -> Self {
-        let is_sliced = parts.follow == Follow::Nothing && parts.grid.size != parts.grid.slide;
-        let (pane_is, cell) = if is_sliced { (PaneIs::Slice, parts.grid.cell()) } else { (PaneIs::Window, parts.grid) };
+        let (pane_is, cell) = pane_of(parts.grid, parts.follow);
         Self {
             parts,
             pane_is,

@@ -13,3 +13,13 @@ mod tests;
 mod undo;
 
 pub(super) use operator::Materialize;
+
+use super::layout::Kept;
+use super::port::OperatorError;
+use crate::data::StreamSchema;
+use crate::ids::OperatorId;
+
+/// What a view of this output keeps.
+pub(super) fn layout(output: &StreamSchema, retention: Option<i64>) -> Result<Kept, OperatorError> {
+    Ok(store::Store::new(OperatorId(0), output, retention)?.layout(output))
+}

@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 
 use crate::data::{EncodedRows, EventTimes, KeyEncoder, Keys, RowCodec, StreamSchema};
 use crate::ids::OperatorId;
+use crate::operator::layout::{Kept, fields};
 use crate::operator::port::OperatorError;
 use crate::shard::hash_bytes;
 use laminar_storage::arena::{Arena, ArenaError, BlobRef, ScanCursor, TableId, TableKey, TableShape};
@@ -91,6 +92,21 @@ impl Store {
 
     pub(super) fn has_key(&self) -> bool {
         self.keys.is_some()
+    }
+
+    /// What a view keeps, described.
+    pub(super) fn layout(&self, schema: &StreamSchema) -> Kept {
+        let cut = |retention: Retention| {
+            let column = schema.columns.field(retention.column).name();
+            format!("tables of {} us of {column}", retention.bucket)
+        };
+        Kept {
+            keeps: if self.has_key() { "rows".into() } else { "rows by their whole content".into() },
+            key: fields(&schema.columns, schema.key.as_deref().unwrap_or_default()),
+            values: schema.columns.fields().iter().map(|field| field.as_ref().clone()).collect(),
+            windows: self.retention.map(cut),
+            shape: self.shape(),
+        }
     }
 
     fn shape(&self) -> TableShape {
