@@ -75,8 +75,7 @@ pub fn look(disk: &mut dyn Disk, verify: bool) -> Result<Vec<KeptCheckpoint>> {
     let looked_at = |found: &Checkpoint| {
         let verified = verify.then(|| {
             let checked = file.catalog.entries.values().try_for_each(kept_plan::check);
-            let mut read = || read_all(disk, identity.directory, found).map_err(EngineError::from);
-            match checked.and_then(|()| read()) {
+            match checked.and_then(|()| read_all(disk, identity.directory, found)) {
                 Ok((state_bytes, replayed)) => Verified::Usable { state_bytes, replayed },
                 Err(error) => Verified::Refused(error.to_string()),
             }

@@ -13,6 +13,7 @@ use super::requests::arena_options;
 use super::status::ObjectState;
 use super::store::{ReactorDisk, Store, page_path};
 use super::{EngineError, NewObject, StartPhase, StartProgress, frame_bytes, kept_plan, push_record};
+use crate::graph::ObjectSpec;
 use crate::ids::{CheckpointNumber, Epoch, Incarnation, IslandId, ObjectId, ReactorId, ShardId};
 use crate::shard::ShardMap;
 use laminar_storage::arena::{Arena, ArenaOptions};

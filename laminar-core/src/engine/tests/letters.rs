@@ -278,9 +278,11 @@ fn the_end_of_the_wait_for_targets_asks_how_far_they_are() {
         reactors: REACTORS,
         shards: 4,
         state_bytes: 1 << 20,
+        request_keys: 1,
         fresh: DirectoryId(1),
         publisher: PublisherOptions { append_bytes: 1 << 16, reserve_bytes: 0 },
         volume_bytes: u64::MAX,
+        progress: Arc::default(),
     };
     let restored = restore(&options, Box::new(machine.disk())).unwrap();
     let mut stage = Stage::new(restored.boot, Some(restored.control));
