@@ -63,6 +63,8 @@ pub struct ApplierTask {
     sealed: Option<Sealed>,
     incoming: VecDeque<Staged>,
     pause: u64,
+    /// Nothing is tried before, whatever wakes the task.
+    rests_until: u64,
     troubled: bool,
 }
 
@@ -80,6 +82,7 @@ impl ApplierTask {
             sent: VecDeque::new(),
             acknowledged: Vec::new(),
             pause: 0,
+            rests_until: 0,
             troubled: false,
         }
     }
@@ -176,6 +179,9 @@ impl Task for ApplierTask {
         if self.parts.stop.asked() {
             return Next::Done;
         }
+        if now.micros < self.rests_until {
+            return Next::Wait(Some(self.rests_until));
+        }
         let spec = self.parts.spec.clone();
         match guarded(&spec.name, || self.work()) {
             Ok(next) => {
@@ -201,7 +207,8 @@ impl Task for ApplierTask {
                     return Next::Done;
                 }
                 self.pause = (self.pause * 2).clamp(RETRY_US.0, RETRY_US.1);
-                Next::Wait(Some(now.micros + self.pause))
+                self.rests_until = now.micros + self.pause;
+                Next::Wait(Some(self.rests_until))
             }
         }
     }
