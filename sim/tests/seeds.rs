@@ -124,11 +124,11 @@ fn a_key_that_went_and_came_back_in_one_epoch_of_the_next_life_is_at_its_target(
     assert_eq!(run(&scenario).failure, None);
 }
 
-/// The broker is away for a second: streams wait for their sinks, and go on by themselves (L1).
+/// The broker takes nothing for a second: streams wait for their sinks, and go on by themselves (L1).
 #[test]
 fn what_waits_for_a_full_sink_goes_on_by_itself() {
     for outbox_bytes in [512, 8 << 10] {
-        let mut steps = vec![Step::Away(1_500_000)];
+        let mut steps = vec![Step::Deaf(1_500_000)];
         for first in 0..40 {
             let keys = first * 5..first * 5 + 5;
             steps.extend([rows_from(first * 20 + 1, 20), Step::Insert(Pushed::Source, keys.collect())]);

@@ -115,7 +115,7 @@ async fn changed_object_in_the_configuration_is_refused_with_the_difference_and_
             "SELECT k, count(*) AS n FROM s GROUP BY k, x",
             "the keys of the groups are (k Utf8), wanted are (k Utf8, x Int64)",
         ),
-        ("SELECT k, sum(x) AS n FROM s GROUP BY k", "integer sum(x)"),
+        ("SELECT k, sum(x) AS n FROM s GROUP BY k", "integer sum("),
         ("SELECT k, 1 AS n FROM s", "groups"),
         ("SELECT k, count(*) AS n FROM s WHERE x > 1 GROUP BY k", "where"),
     ];

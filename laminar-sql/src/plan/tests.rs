@@ -513,8 +513,8 @@ fn no_statement_shows_the_value_of_a_secret_option() {
         let Some(Planned::Rows(rows)) = desk.run(sql).unwrap_or_else(|e| panic!("{sql}: {e}")) else {
             panic!("{sql} shows rows")
         };
-        let cells = rows.columns().iter().flat_map(|column| column.as_string::<i32>().iter().flatten());
-        let shown = cells.collect::<Vec<_>>().join("\n");
+        let texts = rows.columns().iter().filter_map(|column| column.as_string_opt::<i32>());
+        let shown = texts.flat_map(|text| text.iter().flatten()).collect::<Vec<_>>().join("\n");
         assert!(!shown.contains("hunter2"), "{sql}: {shown}");
         assert!(!sql.contains("JSON") || shown.contains("***") && shown.contains("shop"), "{sql}: {shown}");
     }

@@ -58,6 +58,7 @@ struct State {
     epochs: BTreeMap<String, u32>,
     transactions: Vec<Transaction>,
     away_until: u64,
+    deaf_until: u64,
     fates: VecDeque<Fate>,
     random: fastrand::Rng,
     now: u64,
@@ -105,6 +106,12 @@ impl Broker {
         state.away_until = state.now + micros;
     }
 
+    /// Requests that write fail until then; readers are served.
+    pub fn deaf_for(&self, micros: u64) {
+        let mut state = self.lock();
+        state.deaf_until = state.now + micros;
+    }
+
     /// What happens to the next request that writes; those behind it are done and answered.
     pub fn next_fate(&self, fate: Fate) {
         self.lock().fates.push_back(fate);
@@ -113,7 +120,7 @@ impl Broker {
     /// No further fault happens.
     pub fn heal(&self) {
         let mut state = self.lock();
-        state.away_until = 0;
+        (state.away_until, state.deaf_until) = (0, 0);
         state.fates.clear();
     }
 
@@ -158,6 +165,11 @@ impl State {
 
     fn reachable(&self) -> Result<(), ConnectorError> {
         if self.now < self.away_until { Err(broken("the broker is away")) } else { Ok(()) }
+    }
+
+    fn writable(&self) -> Result<(), ConnectorError> {
+        self.reachable()?;
+        if self.now < self.deaf_until { Err(broken("the broker takes nothing")) } else { Ok(()) }
     }
 
     fn append(&mut self, topic: &str, partition: usize, record: FrameRecord, transaction: Option<usize>) {

@@ -84,7 +84,7 @@ impl Broker {
     /// The broker is away; or the answer is lost, and the epoch has begun all the same.
     pub fn init(&self, name: &str) -> Result<u32, ConnectorError> {
         let mut state = self.lock();
-        state.reachable()?;
+        state.writable()?;
         let fate = state.fates.pop_front();
         if fate == Some(Fate::Refused) {
             return Err(broken("no new epoch"));
@@ -133,7 +133,7 @@ impl Broker {
         marker: CheckpointNumber,
     ) -> Result<(), ConnectorError> {
         let mut state = self.lock();
-        state.reachable()?;
+        state.writable()?;
         state.require_newest(name, epoch)?;
         if state.transactions.iter().any(|transaction| transaction.name == name && transaction.is_open()) {
             return Err(defect(format!("{name} has an open transaction already")));
@@ -175,7 +175,7 @@ impl Broker {
     /// The broker is away; or a part, all or nothing is written.
     pub fn append(&self, topic: &str, records: &[FrameRecord]) -> Result<(), ConnectorError> {
         let mut state = self.lock();
-        state.reachable()?;
+        state.writable()?;
         let fate = state.fates.pop_front();
         let part = match fate {
             Some(Fate::Refused | Fate::Late(None)) => 0,

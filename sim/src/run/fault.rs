@@ -38,6 +38,7 @@ impl Run<'_> {
             }
             Step::DiskFull(micros) => self.world.fill_disk(*micros),
             Step::Away(micros) => self.world.broker().away_for(*micros),
+            Step::Deaf(micros) => self.world.broker().deaf_for(*micros),
             Step::Fate(fate) => self.world.broker().next_fate(*fate),
             _ => {}
         }

@@ -127,7 +127,10 @@ impl Story {
             8 => Step::PowerCut(random.u64(0..80)),
             9 => Step::DiskError(random.u64(0..80)),
             10 => Step::DiskFull(random.u64(1..3_000_000)),
-            11 => Step::Away(random.u64(1..3_000_000)),
+            11 => match random.u64(1..3_000_000) {
+                micros if micros % 2 == 0 => Step::Deaf(micros),
+                micros => Step::Away(micros),
+            },
             12 => Step::Fate(Fate::Late(random.bool().then(|| random.u64(0..2_000_000)))),
             _ => Step::Fate([Fate::Refused, Fate::Halfway, Fate::AnswerLost][random.usize(0..3)]),
         }

@@ -72,6 +72,8 @@ pub enum Step {
     DiskFull(u64),
     /// The broker is away for so many microseconds.
     Away(u64),
+    /// The broker takes nothing for so many microseconds, but serves readers.
+    Deaf(u64),
     /// What happens to the next request that writes to the broker.
     Fate(Fate),
     /// A view over the source stops, or goes on.
