@@ -324,6 +324,10 @@ impl Control {
         if let Some(ready) = self.ready.take() {
             ready.send(Err(error.clone()));
         }
+        // Who waits, be it for the end of the start, hears the reason.
+        for (_, reply) in self.flushes.drain(..) {
+            reply.send(Err(error.clone()));
+        }
         // Who waits for an orderly end hears that there was none.
         for reply in self.stopping.take().into_iter().flatten() {
             reply.send(Err(error.clone()));

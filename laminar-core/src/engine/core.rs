@@ -5,6 +5,7 @@
 //! before the next; a chain that fails takes only its pipeline with it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::delayed::Delayed;
@@ -21,6 +22,7 @@ use super::split::Split;
 use super::stage::Stage;
 use super::store::Store;
 use super::subscribe::Subscription;
+use super::{EngineError, panic_words};
 use crate::connector::Registry;
 use crate::expr::ExprCompiler;
 use crate::ids::{Epoch, ObjectId, ReactorId, ShardId};
@@ -290,10 +292,8 @@ impl Engine {
     pub(super) fn fragment(&mut self, id: FragmentId) -> Option<&mut Fragment> {
         self.fragments.get_mut(id.index())?.as_deref_mut()
     }
-}
 
-impl Turning for Engine {
-    fn turn(&mut self, now: Now) -> Turn {
+    fn one_turn(&mut self, now: Now) -> Turn {
         if self.stopped {
             return Turn::Stopped;
         }
@@ -315,6 +315,17 @@ impl Turning for Engine {
             return Turn::Stopped;
         }
         if busy || self.has_work() { Turn::Busy } else { Turn::Idle(self.deadline(now)) }
+    }
+}
+
+impl Turning for Engine {
+    /// A panic outside of a pipeline leaves nothing that could go on: the engine ends with its words. (One is that
+    /// restored state cannot be read where it is needed.)
+    fn turn(&mut self, now: Now) -> Turn {
+        catch_unwind(AssertUnwindSafe(|| self.one_turn(now))).unwrap_or_else(|panic| {
+            self.store_failed(EngineError::Internal(format!("panic of a reactor: {}", panic_words(&*panic))));
+            Turn::Stopped
+        })
     }
 
     fn has_work(&mut self) -> bool {

@@ -64,7 +64,7 @@ impl Engine {
     }
 
     /// W4: nothing is accepted after a failed write or sync, and what waits for the log never is durable.
-    fn store_failed(&mut self, error: EngineError) {
+    pub(super) fn store_failed(&mut self, error: EngineError) {
         if let Some(store) = self.store.as_mut() {
             store.fail();
         }

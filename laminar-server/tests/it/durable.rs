@@ -249,8 +249,8 @@ async fn state_that_rotted_while_the_server_was_down_ends_it_with_the_file_and_t
     let mut server = Server::with(CONFIG);
     let client = server.connect().await;
     client.batch_execute("CREATE TABLE t (id BIGINT PRIMARY KEY, text VARCHAR)").await.unwrap();
-    let rows = |from: usize| (from..from + 20_000).map(|id| format!("({id}, 'this is row {id} of many')"));
-    for from in (0..80_000).step_by(20_000) {
+    let rows = |from: usize| (from..from + 4000).map(|id| format!("({id}, 'this is row {id} of many')"));
+    for from in [0, 4000] {
         client
             .batch_execute(&format!("INSERT INTO t VALUES {}", rows(from).collect::<Vec<_>>().join(", ")))
             .await
@@ -261,10 +261,10 @@ async fn state_that_rotted_while_the_server_was_down_ends_it_with_the_file_and_t
     server.resume();
     let client = server.connect().await;
     let read = client.query_one("SELECT count(*), min(text) FROM t", &[]).await.unwrap();
-    assert_eq!((read.get::<_, i64>(0), read.get::<_, &str>(1)), (80_000, "this is row 0 of many"));
+    assert_eq!((read.get::<_, i64>(0), read.get::<_, &str>(1)), (8000, "this is row 0 of many"));
     server.crash();
 
-    let needle = b"this is row 54321 of many";
+    let needle = b"this is row 5432 of many";
     let mut damaged = None;
     for entry in std::fs::read_dir(server.data_dir().join("state")).unwrap() {
         let path = entry.unwrap().path();
