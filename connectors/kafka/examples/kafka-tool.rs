@@ -108,8 +108,24 @@ fn reader(address: &str, isolation: &str) -> Result<BaseConsumer, Failure> {
     Ok(config.set("isolation.level", isolation).create()?)
 }
 
+/// Asks again while a broker that has just started, or a topic that was just made, has no leader yet.
+fn patiently<T>(mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownTopicOrPartition};
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask() {
+            Err(KafkaError::MetadataFetch(LeaderNotAvailable | NotLeaderForPartition | UnknownTopicOrPartition))
+                if Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            answer => return answer,
+        }
+    }
+}
+
 fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>, Failure> {
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    let metadata = patiently(|| consumer.fetch_metadata(Some(topic), PATIENCE))?;
     Ok(metadata.topics().iter().flat_map(|t| t.partitions()).map(|partition| partition.id()).collect())
 }
 
@@ -118,8 +134,8 @@ fn open_transactions(address: &str, topic: &str) -> Result<(), Failure> {
     let (committed, all) = (reader(address, "read_committed")?, reader(address, "read_uncommitted")?);
     let mut open = 0;
     for partition in partitions(&all, topic)? {
-        let (_, stable) = committed.fetch_watermarks(topic, partition, PATIENCE)?;
-        let (_, end) = all.fetch_watermarks(topic, partition, PATIENCE)?;
+        let (_, stable) = patiently(|| committed.fetch_watermarks(topic, partition, PATIENCE))?;
+        let (_, end) = patiently(|| all.fetch_watermarks(topic, partition, PATIENCE))?;
         open += u32::from(stable < end);
     }
     println!("{open}");
