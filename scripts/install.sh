@@ -19,12 +19,13 @@ need g++ g++
 need make make
 need perl perl
 need pkg-config pkg-config
+# The commands that the demo shows to be pasted.
+need psql postgresql-client
 if [ "$wanted" != build ]; then
   need java default-jre-headless
   need mvn maven
 fi
 if [ "$wanted" = --tests ]; then
-  need psql postgresql-client
   # A real server for the tests of the PostgreSQL sink, which start one of their own; its programs are not on the PATH.
   ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql
 fi
