@@ -3,8 +3,20 @@
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::cursor::Cursor;
-use super::statement::{FormatClause, Given};
+use super::split::Location;
+use super::statement::FormatClause;
 use crate::error::SqlError;
+
+/// One `key = value` of WITH (…).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Given {
+    /// The key as written, unquoted keys in lower case.
+    pub key: String,
+    /// The value as text.
+    pub value: String,
+    /// The key's place.
+    pub at: Location,
+}
 
 /// `( key = value, … )`; the list may be empty.
 pub(super) fn list(cursor: &mut Cursor) -> Result<Vec<Given>, SqlError> {

@@ -4,6 +4,7 @@
 
 use datafusion::sql::sqlparser::ast::{DataType, Expr, Query};
 
+pub use super::options::Given;
 use super::split::Location;
 
 /// One statement with its text.
@@ -177,17 +178,6 @@ impl RelationKind {
             Self::Sink => "sink",
         }
     }
-}
-
-/// One `key = value` of WITH (…).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Given {
-    /// The key as written, unquoted keys in lower case.
-    pub key: String,
-    /// The value as text.
-    pub value: String,
-    /// The key's place.
-    pub at: Location,
 }
 
 /// Where a column comes from.
