@@ -108,17 +108,13 @@ fn reader(address: &str, isolation: &str) -> Result<BaseConsumer, Failure> {
     Ok(config.set("isolation.level", isolation).create()?)
 }
 
-/// Asks again while a broker that has just started, or a topic that was just made, has no leader yet.
+/// Asks again for a while: a broker that has just started has no leaders yet, and not every client knows yet all
+/// partitions of a topic that was just made.
 fn patiently<T>(mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
-    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownTopicOrPartition};
     let deadline = Instant::now() + PATIENCE;
     loop {
         match ask() {
-            Err(KafkaError::MetadataFetch(LeaderNotAvailable | NotLeaderForPartition | UnknownTopicOrPartition))
-                if Instant::now() < deadline =>
-            {
-                std::thread::sleep(Duration::from_millis(50));
-            }
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(50)),
             answer => return answer,
         }
     }
