@@ -1,7 +1,7 @@
 //! The workload of the windowed benchmarks: count and sum by key in tumbling windows, in a whole database.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -9,9 +9,13 @@ use laminar_core::connector::Registry;
 use laminar_db::{Database, DatabaseOptions};
 use laminar_formats::JsonEncoderFactory;
 
+use crate::harness::cpu_seconds;
+use crate::pacing::runtime;
 use crate::prepared::{Prepared, Probe};
 
 const BATCH_ROWS: usize = 8_192;
+
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Shape of the rows.
 #[derive(Clone, Copy)]
@@ -90,6 +94,39 @@ impl Workload {
         database.deploy(&script).await.expect("the query runs");
         (database, directory)
     }
+
+    /// From the first row to the last of `groups` results at the sink.
+    pub fn stream(
+        &self,
+        source: &Prepared,
+        groups: u64,
+        reactors: usize,
+        interval: Duration,
+        delivery: &str,
+    ) -> Took {
+        let probe = Probe::default();
+        runtime().block_on(async {
+            let (database, _directory) = self.deploy_with(source, &probe, reactors, (interval, delivery)).await;
+            let (cpu, wall) = (cpu_seconds(), Instant::now());
+            source.open();
+            while probe.records() < groups {
+                assert!(wall.elapsed() < PATIENCE, "{} of {groups} results", probe.records());
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let took = Took { cpu: cpu_seconds() - cpu, wall: wall.elapsed().as_secs_f64() };
+            database.shutdown().await.expect("a clean end");
+            assert_eq!(probe.records(), groups, "each group leaves once");
+            took
+        })
+    }
+}
+
+/// What one run took, in seconds.
+pub struct Took {
+    /// User + system time of the process.
+    pub cpu: f64,
+    /// Wall time.
+    pub wall: f64,
 }
 
 /// An empty database of four shards whose sinks write to the probe.

@@ -27,7 +27,7 @@ use crate::error::SimError;
 /// How long an answer may take, in microseconds of virtual time.
 const ANSWER_LIMIT_US: u64 = 120_000_000;
 
-/// The longest step of virtual time, in microseconds.
+/// Between two looks for an answer, in microseconds of virtual time.
 const STEP_US: u64 = 10_000;
 
 /// How a world begins.
@@ -292,14 +292,18 @@ impl World {
     /// The engine does not come to rest.
     pub fn advance(&mut self, micros: u64) -> Result<(), SimError> {
         let end = self.now() + micros;
+        if self.ended().is_none() {
+            self.driver.settle()?;
+        }
         while self.now() < end && self.ended().is_none() {
-            self.broker.tick(self.now());
-            if self.full_until.is_some_and(|until| until <= self.now()) {
+            let others = self.broker.next_event().into_iter().chain(self.full_until).filter(|at| *at > self.now());
+            let next = self.before + self.driver.next_due(others.min().unwrap_or(end).min(end) - self.before);
+            self.broker.tick(next);
+            if self.full_until.is_some_and(|until| until <= next) {
                 self.relieve_disk();
             }
-            self.driver.advance((end - self.now()).min(STEP_US))?;
+            self.driver.move_to(next - self.before)?;
         }
-        self.broker.tick(self.now());
         Ok(())
     }
 

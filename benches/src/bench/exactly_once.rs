@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use laminar_core::connector::Registry;
 
-use crate::harness::{Settings, cpu_seconds, spread};
+use crate::harness::{Settings, spread};
 use crate::pacing::{Hiccups, histogram, line, ms, runtime};
 use crate::prepared::{Keep, Prepared, Probe};
-use crate::windowed::{Workload, open};
+use crate::windowed::{Took, Workload, open};
 
 /// Rows a second whose results are watched: few against what the machine takes, so that no queue hides the interval.
 const RATE: usize = 20_000;
@@ -77,15 +77,11 @@ fn visibility(interval: Duration, seconds: usize) -> (Histogram<u64>, Histogram<
     (latency, hiccups.end())
 }
 
-/// What one run took, in seconds.
-struct Took {
-    cpu: f64,
-    wall: f64,
-}
-
 fn cost(settings: &Settings) {
     let workload = Workload { rows: settings.rows(TUMBLE.rows), ..TUMBLE };
     let batches = workload.batches();
+    let windows = (workload.rows as f64 / workload.rows_per_second as f64 * 1e6 / workload.window_us as f64).ceil();
+    let groups = windows as u64 * workload.keys as u64;
     let (short, exact) = (Duration::from_millis(100), "exactly_once");
     let sides = [
         ("without checkpoints", NEVER, "at_least_once"),
@@ -95,7 +91,8 @@ fn cost(settings: &Settings) {
     let mut runs: [Vec<Took>; 3] = Default::default();
     for round in 0..=settings.runs {
         for ((_, interval, delivery), runs) in sides.iter().zip(&mut runs) {
-            let took = streamed(&workload, &Prepared::new(batches.clone(), None), (*interval, delivery));
+            let source = Prepared::new(batches.clone(), None);
+            let took = workload.stream(&source, groups, 1, *interval, delivery);
             if round > 0 {
                 runs.push(took);
             }
@@ -111,24 +108,4 @@ fn cost(settings: &Settings) {
             "  {name:<34} {rate:>6.2} M rows/cpu-s; time against none: cpu {cpu:.3} × ({low:.3}–{high:.3}), wall {wall:.3} × ({fast:.3}–{slow:.3})"
         );
     }
-}
-
-/// From the first row to the last result at the target, on one reactor.
-fn streamed(workload: &Workload, source: &Prepared, how: (Duration, &str)) -> Took {
-    let windows = (workload.rows as f64 / workload.rows_per_second as f64 * 1e6 / workload.window_us as f64).ceil();
-    let groups = windows as u64 * workload.keys as u64;
-    let probe = Probe::default();
-    runtime().block_on(async {
-        let (database, _directory) = workload.deploy_with(source, &probe, 1, how).await;
-        let (cpu, wall) = (cpu_seconds(), Instant::now());
-        source.open();
-        while probe.records() < groups {
-            assert!(wall.elapsed() < PATIENCE, "{} of {groups} results", probe.records());
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        let took = Took { cpu: cpu_seconds() - cpu, wall: wall.elapsed().as_secs_f64() };
-        database.shutdown().await.expect("a clean end");
-        assert_eq!(probe.records(), groups, "each group leaves once");
-        took
-    })
 }

@@ -11,8 +11,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::harness::{Settings, cpu_seconds, spread};
 use crate::pacing::runtime;
-use crate::prepared::{Prepared, Probe};
-use crate::windowed::Workload;
+use crate::prepared::Prepared;
+use crate::windowed::{Took, Workload};
 
 const WORKLOAD: Workload = Workload {
     rows: 20_000_000,
@@ -23,13 +23,7 @@ const WORKLOAD: Workload = Workload {
     delay_us: 100_000,
 };
 
-const PATIENCE: Duration = Duration::from_secs(300);
-
-/// What one run took, in seconds.
-struct Took {
-    cpu: f64,
-    wall: f64,
-}
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the three sides in turn.
 pub fn run(settings: &Settings) {
@@ -39,8 +33,10 @@ pub fn run(settings: &Settings) {
     for round in 0..=settings.runs {
         let (c, groups) = grouped(&batches);
         let d = grouped_in_halves(&batches);
-        let a = streamed(&workload, &batches, 1, groups);
-        let b = streamed(&workload, &batches, 2, groups);
+        let streamed = |reactors| {
+            workload.stream(&Prepared::new(batches.clone(), None), groups, reactors, INTERVAL, "at_least_once")
+        };
+        let (a, b) = (streamed(1), streamed(2));
         if round > 0 {
             one.push(a);
             two.push(b);
@@ -67,25 +63,6 @@ pub fn run(settings: &Settings) {
     println!("  2 reactors / 1 reactor, by wall time: {middle:.2} × ({low:.2}–{high:.2})");
     let (low, middle, high) = ratio(&halves, &batch, |t| t.wall);
     println!("  what a second core gives two threads that share nothing: {middle:.2} × ({low:.2}–{high:.2})");
-}
-
-/// Through the database; the clock runs from the first row to the last of `groups` results at the sink.
-fn streamed(workload: &Workload, batches: &[Vec<RecordBatch>], reactors: usize, groups: u64) -> Took {
-    let source = Prepared::new(batches.to_vec(), None);
-    let probe = Probe::default();
-    runtime().block_on(async {
-        let (database, _directory) = workload.deploy(&source, &probe, reactors).await;
-        let (cpu, wall) = (cpu_seconds(), Instant::now());
-        source.open();
-        while probe.records() < groups {
-            assert!(wall.elapsed() < PATIENCE, "{} of {groups} results", probe.records());
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        let took = Took { cpu: cpu_seconds() - cpu, wall: wall.elapsed().as_secs_f64() };
-        database.shutdown().await.expect("a clean end");
-        assert_eq!(probe.records(), groups, "each group leaves once");
-        took
-    })
 }
 
 /// The limit of the machine: each half of the rows is grouped for itself, and nothing is exchanged or merged.

@@ -56,6 +56,13 @@ impl Split {
         self.reader.checkpointed(position);
     }
 
+    fn end(&mut self) {
+        self.ended = true;
+        if let Some(watermark) = &mut self.feed.watermark {
+            watermark.end();
+        }
+    }
+
     fn pollable(&self, now: u64) -> bool {
         !self.ended && !self.stopped && self.resume <= now && self.wake.is_ready()
     }
@@ -166,7 +173,7 @@ impl Engine {
                     watermark.polled(caught_up, now.wall);
                 }
             }
-            Ok(Polled::End) => split.ended = true,
+            Ok(Polled::End) => split.end(),
             Err(error) => fatal = split.failed(error, now),
         }
         if fatal.is_none() && split.resume <= now.micros {
@@ -288,10 +295,13 @@ impl Engine {
             .chain(self.pushes.iter().filter_map(super::push::Push::feed))
             .filter_map(Feed::idle_from)
             .map(in_micros);
-        let live = self.splits.iter().filter(|split| !split.ended && !split.stopped);
-        let due = live.clone().filter_map(|split| split.reader.due_us()).map(|at| in_micros(EventTime(at)));
-        let retry = live.filter(|split| split.resume > 0).map(|split| split.resume);
+        // A split that is not polled, however long its rows have been due, is no reason to wake.
+        let polled = self.splits.iter().filter(|s| !s.ended && !s.stopped && self.group_has_room(s.feed.group));
+        let due = polled.filter_map(|split| match split.resume > now.micros {
+            true => Some(split.resume),
+            false => split.reader.due_us().map(|at| in_micros(EventTime(at))),
+        });
         let store = self.store.as_ref().and_then(|store| store.deadline(now.micros));
-        idle.chain(due).chain(retry).chain(store).chain(self.delayed.deadline()).min()
+        idle.chain(due).chain(store).chain(self.delayed.deadline()).min()
     }
 }

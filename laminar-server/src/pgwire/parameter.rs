@@ -78,17 +78,9 @@ fn uuid(bytes: &[u8]) -> String {
     out
 }
 
-/// The civil date of a day since 1970-01-01 (proleptic Gregorian, by 400-year eras from March).
+/// The text of a day since 1970-01-01.
 fn date(day: i64) -> String {
-    let shifted = day + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (year, month, day) = laminar_formats::date_of_days(day);
     format!("{year:04}-{month:02}-{day:02}")
 }
 

@@ -109,11 +109,6 @@ impl PageFile {
         }
     }
 
-    /// Where the page file of a shard lies in the data directory.
-    pub fn path_of(shard: ShardId) -> PathBuf {
-        PathBuf::from(format!("pages/h{:05}.pages", shard.0))
-    }
-
     /// Closes the file. Images that were not finished are lost, as in a crash.
     pub fn close(self, disk: &mut dyn Disk) {
         disk.close(self.file);

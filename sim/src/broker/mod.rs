@@ -100,6 +100,13 @@ impl Broker {
         state.settle_transactions();
     }
 
+    /// When something happens here by itself, after the newest tick.
+    pub fn next_event(&self) -> Option<u64> {
+        let state = self.lock();
+        let away = (state.away_until > state.now).then_some(state.away_until);
+        state.next_decision().into_iter().chain(away).min()
+    }
+
     /// All requests fail until then.
     pub fn away_for(&self, micros: u64) {
         let mut state = self.lock();

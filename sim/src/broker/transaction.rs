@@ -62,6 +62,13 @@ impl State {
         }
     }
 
+    /// When the next open transaction ends by itself.
+    pub(super) fn next_decision(&self) -> Option<u64> {
+        let open = self.transactions.iter().filter(|transaction| transaction.is_open());
+        let ends = open.flat_map(|open| open.late.into_iter().chain([open.began + TRANSACTION_LIMIT_US]));
+        ends.filter(|at| *at > self.now).min()
+    }
+
     fn require_newest(&self, name: &str, epoch: u32) -> Result<(), ConnectorError> {
         if self.epochs.get(name) == Some(&epoch) {
             return Ok(());

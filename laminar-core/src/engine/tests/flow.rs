@@ -165,6 +165,18 @@ fn a_window_closes_when_the_only_other_split_goes_idle() {
 }
 
 #[test]
+fn a_split_that_has_ended_wakes_nobody() {
+    let feeds = Feeds::new(1);
+    let mut driver = driver(1, &feeds, 7);
+    deploy(&mut driver, vec![source(1, Some("test"), 0), counted(2, 1)]);
+    feeds.push(0, &[(1, 1, 0)]);
+    driver.advance(1_000_000).unwrap();
+    feeds.end();
+    // It would have been idle after 10 s; the driver refuses to be woken all the time.
+    driver.advance(60_000_000).unwrap();
+}
+
+#[test]
 fn an_object_that_is_read_cannot_be_dropped_and_its_reader_can() {
     let mut driver = driver(2, &Feeds::new(1), 1);
     deploy(&mut driver, vec![source(1, Some("test"), 0), filtered(2, 1, 0)]);

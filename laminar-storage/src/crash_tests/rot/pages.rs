@@ -19,7 +19,7 @@ const MEMORY: usize = 4 << 20;
 type Rows = Vec<(u64, u64)>;
 
 fn path() -> PathBuf {
-    PageFile::path_of(SHARD)
+    PathBuf::from("state/0000.pages")
 }
 
 fn options(id: ObjectId) -> ArenaOptions {

@@ -323,7 +323,7 @@ fn a_file_that_no_mark_names_is_begun_anew() {
         let machine = SimMachine::new(1);
         machine.cut_power_at(cut);
         let mut disk = machine.disk();
-        let path = PageFile::path_of(ShardId(4));
+        let path = PathBuf::from("state/0004.pages");
         let attempt = |disk: &mut SimDisk, value| -> Result<PageFileMark> {
             let mut file = PageFile::create(disk, &path, ShardId(4))?;
             let mut arena = Arena::new(ArenaOptions::new(ObjectId(5)))?;
