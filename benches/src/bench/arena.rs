@@ -17,8 +17,29 @@ const BATCH: usize = 8192;
 struct Keyed {
     arena: Arena,
     table: TableId,
-    keys: Vec<u8>,
+}
+
+/// Keys and their hashes in the order of their use, as a batch of rows holds them.
+struct Keys {
+    bytes: Vec<u8>,
     hashes: Vec<u64>,
+}
+
+impl Keys {
+    fn new(keys: impl Iterator<Item = u64>) -> Self {
+        let bytes: Vec<u8> = keys.flat_map(u64::to_be_bytes).collect();
+        let hashes = bytes.chunks_exact(8).map(xxhash_rust::xxh3::xxh3_64).collect();
+        Self { bytes, hashes }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.hashes.iter().copied().zip(self.bytes.chunks_exact(8))
+    }
+
+    fn batches(&self) -> impl Iterator<Item = (&[u64], KeyBatch<'_>)> {
+        let bytes = self.bytes.chunks(BATCH * 8).map(|bytes| KeyBatch::Fixed { bytes, width: 8 });
+        self.hashes.chunks(BATCH).zip(bytes)
+    }
 }
 
 /// Runs the questions about arenas.
@@ -28,24 +49,23 @@ pub fn run(settings: &Settings) {
     let mut untracked = filled(keys);
     let mut table: std::collections::HashMap<u64, [u64; 2]> = (0..keys as u64).map(|k| (k, [0; 2])).collect();
     let order = shuffled(keys);
+    let wanted = Keys::new(order.iter().copied());
     println!("  {keys} keys of 8 bytes, values of {VALUE_BYTES} bytes, random order:");
     compare(
         settings,
         keys,
         vec![
-            Side::new("arena point lookup", || lookup(&tracked, &order)),
-            Side::new("std HashMap lookup", || {
-                order.iter().filter(|k| table.contains_key(&u64::from(**k))).count() as u64
-            }),
+            Side::new("arena point lookup", || lookup(&tracked, &wanted)),
+            Side::new("std HashMap lookup", || order.iter().filter(|k| table.contains_key(k)).count() as u64),
         ],
     );
     compare(
         settings,
         keys,
         vec![
-            Side::new("arena point update", || update(&mut tracked, &order)),
+            Side::new("arena point update", || update(&mut tracked, &wanted)),
             Side::new("std HashMap update", || {
-                order.iter().for_each(|k| table.entry(u64::from(*k)).and_modify(|v| v[0] += 1).or_default()[1] += 1);
+                order.iter().for_each(|k| table.entry(*k).and_modify(|v| v[0] += 1).or_default()[1] += 1);
                 order.len() as u64
             }),
         ],
@@ -55,8 +75,8 @@ pub fn run(settings: &Settings) {
         settings,
         keys,
         vec![
-            Side::new("probe + fold, dirty tracking", || fold::<true>(&mut tracked, &order)),
-            Side::new("probe + fold, without", || fold::<false>(&mut untracked, &order)),
+            Side::new("probe + fold, dirty tracking", || fold::<true>(&mut tracked, &wanted)),
+            Side::new("probe + fold, without", || fold::<false>(&mut untracked, &wanted)),
         ],
     );
     image(keys);
@@ -66,53 +86,39 @@ fn filled(keys: usize) -> Keyed {
     let mut arena = Arena::new(ArenaOptions::new(ObjectId(1))).expect("an arena");
     let key = TableKey { operator: OperatorId(1), part: 0 };
     let table = arena.open_table(key, TableShape::fixed(8, VALUE_BYTES)).expect("a table");
-    let bytes: Vec<u8> = (0..keys as u64).flat_map(u64::to_be_bytes).collect();
-    let hashes: Vec<u64> = bytes.chunks_exact(8).map(xxhash_rust::xxh3::xxh3_64).collect();
     let (mut slots, mut inserted) = (Vec::new(), Vec::new());
-    for (hashes, keys) in hashes.chunks(BATCH).zip(bytes.chunks(BATCH * 8)) {
-        let batch = KeyBatch::Fixed { bytes: keys, width: 8 };
+    for (hashes, batch) in Keys::new(0..keys as u64).batches() {
         arena.upsert_batch(table, hashes, batch, &mut slots, &mut inserted).expect("room for the keys");
     }
-    Keyed { arena, table, keys: bytes, hashes }
+    Keyed { arena, table }
 }
 
-fn shuffled(keys: usize) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..keys as u32).collect();
+fn shuffled(keys: usize) -> Vec<u64> {
+    let mut order: Vec<u64> = (0..keys as u64).collect();
     fastrand::Rng::with_seed(42).shuffle(&mut order);
     order
 }
 
-fn key(state: &Keyed, at: u32) -> &[u8] {
-    &state.keys[at as usize * 8..at as usize * 8 + 8]
+fn lookup(state: &Keyed, wanted: &Keys) -> u64 {
+    wanted.iter().filter(|(hash, key)| state.arena.get(state.table, *hash, key).is_some()).count() as u64
 }
 
-fn lookup(state: &Keyed, order: &[u32]) -> u64 {
-    let found = |at: &&u32| state.arena.get(state.table, state.hashes[**at as usize], key(state, **at)).is_some();
-    order.iter().filter(found).count() as u64
-}
-
-fn update(state: &mut Keyed, order: &[u32]) -> u64 {
-    for at in order {
-        let hash = state.hashes[*at as usize];
-        let slot =
-            state.arena.get(state.table, hash, &state.keys[*at as usize * 8..*at as usize * 8 + 8]).expect("a key");
+fn update(state: &mut Keyed, wanted: &Keys) -> u64 {
+    let mut count = 0;
+    for (hash, key) in wanted.iter() {
+        let slot = state.arena.get(state.table, hash, key).expect("a key");
         let value = state.arena.value_mut(state.table, slot);
         value[0] = value[0].wrapping_add(1);
+        count += 1;
     }
-    order.len() as u64
+    count
 }
 
 /// One batch after another: find the slots of all keys, then add to one field of each, column-wise.
-fn fold<const TRACK: bool>(state: &mut Keyed, order: &[u32]) -> u64 {
+fn fold<const TRACK: bool>(state: &mut Keyed, wanted: &Keys) -> u64 {
     let (mut slots, mut inserted) = (Vec::<Slot>::new(), Vec::new());
-    let (mut hashes, mut keys) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH * 8));
-    for rows in order.chunks(BATCH) {
-        hashes.clear();
-        keys.clear();
-        hashes.extend(rows.iter().map(|at| state.hashes[*at as usize]));
-        rows.iter().for_each(|at| keys.extend_from_slice(&state.keys[*at as usize * 8..*at as usize * 8 + 8]));
-        let batch = KeyBatch::Fixed { bytes: &keys, width: 8 };
-        state.arena.upsert_batch(state.table, &hashes, batch, &mut slots, &mut inserted).expect("known keys");
+    for (hashes, batch) in wanted.batches() {
+        state.arena.upsert_batch(state.table, hashes, batch, &mut slots, &mut inserted).expect("known keys");
         let add = |field: &mut [u8; 8]| *field = u64::from_le_bytes(*field).wrapping_add(1).to_le_bytes();
         if TRACK {
             let mut folder = state.arena.fold(state.table).expect("a table");
@@ -122,7 +128,7 @@ fn fold<const TRACK: bool>(state: &mut Keyed, order: &[u32]) -> u64 {
             slots.iter().for_each(|slot| add(folder.field_mut::<8>(*slot, 0)));
         }
     }
-    order.len() as u64
+    wanted.hashes.len() as u64
 }
 
 /// Bytes of a checkpoint after touching 1 % of the keys, and the time to load the whole state again.
@@ -134,8 +140,7 @@ fn image(keys: usize) {
     let state_bytes = state.arena.bytes_used();
     checkpoint(&mut file, &mut state.arena, &mut disk);
     let before = file.written_bytes();
-    let order = shuffled(keys);
-    update(&mut state, &order[..keys / 100]);
+    update(&mut state, &Keys::new(shuffled(keys).into_iter().take(keys / 100)));
     let mark = checkpoint(&mut file, &mut state.arena, &mut disk);
     let written = file.written_bytes() - before;
     let share = written as f64 / state_bytes as f64 * 100.0;

@@ -7,6 +7,7 @@
 #[path = "../../../connectors/postgres/src/tests/cluster.rs"]
 #[allow(dead_code, reason = "the connector's own tests share a server")]
 mod cluster;
+mod conserved;
 mod consistency;
 mod crash_points;
 mod demo;
