@@ -15,6 +15,7 @@ pub mod expr;
 pub mod graph;
 pub mod lane;
 pub mod operator;
+pub mod quote;
 pub mod reactor;
 pub mod shard;
 pub mod watermark;

@@ -12,9 +12,8 @@ pub mod expression;
 pub mod function;
 pub mod parse;
 pub mod plan;
-mod quote;
 mod secrets;
 
 pub use error::{Kind, SqlError};
-pub use quote::{quoted, quoted_if_needed};
+pub use laminar_core::quote::{quoted, quoted_if_needed};
 pub use secrets::{spec_without_secrets, without_secrets};

@@ -59,8 +59,8 @@ pub enum Readiness {
 /// Brings frames to one target. Has a thread of its own; calls may block up to their time limit.
 pub trait Applier: Send {
     /// Connects; with exactly-once delivery returns the newest checkpoint the target has, and fences older lives
-    /// unless that is beyond `known`, the newest checkpoint of the data directory: a directory that is behind
-    /// its target takes nothing from the life that goes on.
+    /// unless that is beyond `known`, the newest that the data directory can have brought there: a directory that is
+    /// behind its target takes nothing from the life that goes on.
     ///
     /// # Errors
     /// The target is away or refuses us.

@@ -61,6 +61,9 @@ pub struct ApplierTask {
     acknowledged: Vec<(ShardId, u64)>,
     /// With exactly-once delivery: what waits for its checkpoint.
     sealed: Option<Sealed>,
+    /// The newest marker that the target can have of this directory: what the last life left, then what this one has
+    /// tried to commit. Not what is published: a target that is ahead may be met late.
+    known: CheckpointNumber,
     incoming: VecDeque<Staged>,
     pause: u64,
     /// Nothing is tried before, whatever wakes the task.
@@ -72,8 +75,9 @@ impl ApplierTask {
     /// A task that has not begun.
     pub fn new(parts: ApplierTaskParts) -> Self {
         let exact = parts.spec.delivery == Delivery::ExactlyOnce;
-        let sealed = exact.then(|| Sealed::new(parts.shards.shards(), parts.restored));
+        let sealed = exact.then(|| Sealed::new(parts.shards.shards()));
         Self {
+            known: parts.restored,
             parts,
             sealed,
             incoming: VecDeque::new(),
@@ -105,12 +109,11 @@ impl ApplierTask {
     /// Makes an applier; one that delivers exactly once says what its target has.
     fn start(&mut self) -> Result<(), ConnectorError> {
         let mut applier = self.parts.factory.create(&self.parts.spec, self.parts.identity)?;
-        let known = self.sealed.as_ref().map_or(self.parts.restored, Sealed::newest);
-        let marker = applier.start(known)?;
+        let marker = applier.start(self.known)?;
         reach(CrashPoint::MarkerRead);
         if let (Some(sealed), Some(marker)) = (&mut self.sealed, marker) {
-            if marker > sealed.newest() {
-                return Err(ahead(marker, sealed.newest(), self.parts.identity));
+            if marker > self.known {
+                return Err(ahead(marker, self.known, self.parts.identity));
             }
             self.acknowledged = sealed.committed(marker);
             self.acknowledge();
@@ -124,6 +127,7 @@ impl ApplierTask {
         let (Some(sealed), Some(applier)) = (&mut self.sealed, &mut self.applier) else { return Ok(Next::Wait(None)) };
         let Some(next) = sealed.next() else { return Ok(Next::Wait(None)) };
         reach(CrashPoint::CommitBegins);
+        self.known = next.checkpoint;
         applier.commit(next.checkpoint, &next.frames)?;
         reach(CrashPoint::CommitDone);
         self.acknowledged = sealed.committed(next.checkpoint);
@@ -192,12 +196,14 @@ impl Task for ApplierTask {
             Err(error) => {
                 // Everything that is not acknowledged is sent again, in order, by a new applier.
                 let old = self.applier.take();
-                let error = guarded(&spec.name, || {
+                let ended = guarded(&spec.name, || {
                     drop(old);
                     Ok(())
-                })
-                .err()
-                .unwrap_or(error);
+                });
+                let error = match ended {
+                    Err(panic) if error.fault != Fault::Fenced => panic,
+                    _ => error,
+                };
                 while let Some(frame) = self.sent.pop_back() {
                     self.fresh.push_front(frame);
                 }
@@ -215,9 +221,9 @@ impl Task for ApplierTask {
 }
 
 /// The target has more than the data directory: nothing may be sent.
-fn ahead(marker: CheckpointNumber, newest: CheckpointNumber, identity: SinkIdentity) -> ConnectorError {
+fn ahead(marker: CheckpointNumber, known: CheckpointNumber, identity: SinkIdentity) -> ConnectorError {
     let message = format!(
-        "the target holds checkpoint {marker} of {identity}, and this data directory knows {newest} as its newest: the \
+        "the target holds checkpoint {marker} of {identity}, and this data directory knows of none beyond {known}: the \
          directory was restored from an older copy, or its newest checkpoint is damaged; nothing is sent; restore \
          the newer directory, or drop the sink and create it anew to write again from its beginning"
     );

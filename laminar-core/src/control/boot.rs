@@ -115,9 +115,11 @@ impl Control {
         }
     }
 
-    /// Deploys objects again; one that cannot run is kept as failed, with those that read it.
+    /// Deploys objects again; one that cannot run is kept as failed, with those that read its rows. What reads a source
+    /// that cannot be opened stays in its place.
     fn boot_deploy(&mut self, objects: &[(NewObject, ObjectState)], boot: Option<&Boot>) {
         let mut planner = Planner::new(&mut self.catalog, &self.registry, self.shards, self.store.is_some());
+        planner.again = true;
         planner.checkpoint = boot.and_then(|boot| boot.checkpoint);
         for (object, state) in objects {
             let id = object.spec.id();

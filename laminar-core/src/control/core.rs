@@ -102,9 +102,11 @@ pub struct Control {
     pub(super) next_request: u64,
     letters: VecDeque<ControlLetter>,
     pub(super) stopping: Option<Vec<Reply<()>>>,
+    /// Why the end that is asked for has no last checkpoint, until it has.
+    pub(super) unsaved: Option<EngineError>,
     pub(super) draining: Option<Draining>,
     stopped: Vec<ReactorId>,
-    over: bool,
+    pub(super) over: bool,
     begun: bool,
     /// Whether an epoch does not complete.
     pub(super) stuck: bool,
@@ -145,6 +147,7 @@ impl Control {
             next_request: 0,
             letters: VecDeque::new(),
             stopping: None,
+            unsaved: None,
             draining: None,
             stopped: Vec::new(),
             over: false,
@@ -217,14 +220,6 @@ impl Control {
         }
     }
 
-    /// The objects of the catalog cannot run: the engine does not start.
-    pub(super) fn refuse_start(&mut self, error: EngineError) {
-        if let Some(ready) = self.ready.take() {
-            ready.send(Err(error));
-        }
-        self.stop_reactors();
-    }
-
     fn event(&mut self, event: Event, now: Now) {
         match event {
             Event::Attached { number, reactor, result } => self.attached(number, reactor, result),
@@ -237,7 +232,7 @@ impl Control {
             Event::Stored { reactor, barrier, part } => self.part_stored(reactor, barrier, part, now.micros),
             Event::Refused(error) => self.refuse_start(error),
             Event::Replayed(bytes) => self.replayed(bytes),
-            Event::Saved { published } => self.saved(published, now),
+            Event::Saved(saved) => self.saved(saved, now),
             Event::Drained { reactor, outboxes } => self.drained(reactor, outboxes),
             Event::Held(reply) => self.held(reply),
             Event::Freed(object, reply) => self.freed(object, reply),
@@ -316,26 +311,6 @@ impl Control {
         self.dispatch_reads();
     }
 
-    /// Durable storage has failed: nothing more may be accepted (W4).
-    pub(super) fn fatal(&mut self, error: &EngineError) {
-        if let Some(hook) = self.options.on_fatal.as_ref() {
-            hook(error);
-        }
-        if let Some(ready) = self.ready.take() {
-            ready.send(Err(error.clone()));
-        }
-        // Who waits, be it for the end of the start, hears the reason.
-        for (_, reply) in self.flushes.drain(..) {
-            reply.send(Err(error.clone()));
-        }
-        // Who waits for an orderly end hears that there was none.
-        for reply in self.stopping.take().into_iter().flatten() {
-            reply.send(Err(error.clone()));
-        }
-        self.stop_reactors();
-        self.over = true;
-    }
-
     fn drive_epochs(&mut self, now: Now) -> Option<u64> {
         loop {
             match self.coordinator.poll(now.micros) {
@@ -382,8 +357,9 @@ impl Task for Control {
             for reactor in &self.reactors {
                 reactor.close();
             }
+            let end = self.unsaved.take().map_or(Ok(()), Err);
             for reply in self.stopping.take().into_iter().flatten() {
-                reply.send(Ok(()));
+                reply.send(end.clone());
             }
             return Next::Done;
         }

@@ -60,6 +60,11 @@ impl DeployFlight {
         Self { again: true, ..Self::new(planned, Vec::new(), Reply::ignored()) }
     }
 
+    /// Who waits for it.
+    pub(super) fn into_reply(self) -> Reply<Deployed> {
+        self.reply
+    }
+
     /// Whether it is a part of the start.
     pub(super) fn is_again(&self) -> bool {
         self.again
@@ -231,8 +236,12 @@ impl Control {
         self.catalog.forget_groups(&plan);
     }
 
-    /// Opens the connectors of groups that have readers and are not open yet.
+    /// Opens the connectors of groups that have readers and are not open yet; one that has lost its readers before it
+    /// was opened is forgotten.
     pub(super) fn start_sources(&mut self) {
+        let entries = &self.catalog.entries;
+        let read = |id: &GroupId| entries.values().any(|entry| entry.groups.contains(id));
+        self.catalog.groups.retain(|id, group| group.started || read(id));
         for id in self.catalog.groups.keys().copied().collect::<Vec<_>>() {
             self.start_group(id);
         }
@@ -306,7 +315,8 @@ impl Control {
         let Some(group) = self.catalog.groups.get_mut(&id) else { return };
         group.splits += splits.len();
         let spec = group.spec.clone();
-        if let Some(entry) = self.catalog.entries.get_mut(&spec.id) {
+        // A split that cannot be read on stays so, whatever others are found.
+        if let Some(entry) = self.catalog.entries.get_mut(&spec.id).filter(|entry| entry.failure().is_none()) {
             entry.state = ObjectState::Running;
         }
         let mut of_reactor: Vec<Vec<OpenedSplit>> = self.reactors.iter().map(|_| Vec::new()).collect();

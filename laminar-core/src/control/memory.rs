@@ -9,10 +9,11 @@ use super::boot::BootStep;
 use super::core::Control;
 use crate::data::EventTime;
 use crate::engine::status::{MemoryStatus, ObjectKind, ObjectState};
-use crate::engine::{EngineError, Reply};
+use crate::engine::{EngineError, Reply, arena_bytes};
 use crate::epoch::Wanted;
 use crate::graph::{MemoryPolicy, MemorySpec, ObjectSpec};
 use crate::ids::{ObjectId, ReactorId};
+use crate::quote::quoted_if_needed;
 
 /// What waits goes on when this part of the limit is free again.
 const RELIEF_SHARE: u64 = 8;
@@ -23,6 +24,8 @@ pub(super) struct Memory {
     held: BTreeMap<ObjectId, BTreeMap<ReactorId, u64>>,
     /// Since when.
     full: BTreeMap<ObjectId, EventTime>,
+    /// Of queries with another limit than they were built with in this life: that one.
+    built_with: BTreeMap<ObjectId, u64>,
 }
 
 impl Memory {
@@ -62,17 +65,20 @@ impl Control {
     pub(super) fn forget_memory(&mut self, gone: &[ObjectId]) {
         self.memory.held.retain(|object, _| !gone.contains(object));
         self.memory.full.retain(|object, _| !gone.contains(object));
+        self.memory.built_with.retain(|object, _| !gone.contains(object));
     }
 
     /// Compares what a query holds with its limit, and does what its policy says.
     pub(super) fn weigh(&mut self, object: ObjectId) {
         let joining = self.deploying.as_ref().is_some_and(|flight| flight.holds(object));
         let Some(entry) = self.catalog.entries.get(&object).filter(|_| !joining) else { return };
-        let (Some(memory), false) = (entry.spec.memory(), entry.rests()) else { return };
+        let (Some(memory), rests) = (entry.spec.memory(), entry.rests()) else { return };
         let (held, limit) = (self.memory.held(object), self.limit_of(memory));
         let backpressure = memory.policy == MemoryPolicy::Backpressure;
         let was_full = self.memory.is_full(object);
-        let is_full = backpressure && held >= if was_full { limit - limit / RELIEF_SHARE } else { limit };
+        // What rests takes nothing; yet time may free what it holds.
+        let bound = if was_full { limit - limit / RELIEF_SHARE } else { limit };
+        let is_full = backpressure && (was_full || !rests) && held >= bound;
         if is_full != was_full {
             if is_full {
                 self.memory.full.insert(object, self.now.wall);
@@ -81,7 +87,7 @@ impl Control {
             }
             self.press();
         }
-        if !backpressure && held >= limit {
+        if !backpressure && !rests && held >= limit {
             self.stop_at_limit(object, held, limit);
         }
     }
@@ -111,8 +117,9 @@ impl Control {
                         it with a higher memory_limit, with less to keep, or with memory_policy = 'backpressure'";
             return self.failed(object, &EngineError::MemoryLimit { name, held, limit, next: next.to_owned() });
         }
+        let quoted = quoted_if_needed(&name);
         let next = format!(
-            "it has stopped and keeps its state and its place: {} and RESUME {name} let it go on without a loss, \
+            "it has stopped and keeps its state and its place: {} and RESUME {quoted} let it go on without a loss, \
              DROP ends it",
             raise(&name, entry.kind())
         );
@@ -144,8 +151,28 @@ impl Control {
         Err(EngineError::MemoryLimit { name, held, limit, next })
     }
 
+    /// Whether a shard of a running query could hold as much as a limit allows: it has its addresses since it was built.
+    fn has_addresses(&self, object: ObjectId, memory: MemorySpec) -> Result<(), EngineError> {
+        let Some(entry) = self.catalog.entries.get(&object) else { return Ok(()) };
+        let Some(now) = entry.spec.memory() else { return Ok(()) };
+        let built_with = self.memory.built_with.get(&object).copied().unwrap_or(self.limit_of(now));
+        let (wanted, given) = (self.limit_of(memory), arena_bytes(built_with));
+        if wanted <= given || arena_bytes(wanted) <= given {
+            return Ok(());
+        }
+        let reason = format!(
+            "cannot have memory_limit = {wanted} bytes while it runs: with its limit of {built_with} bytes at the last \
+             start or CREATE a shard of it got addresses for {given}; set at most these, restart the server, then raise \
+             the limit further"
+        );
+        Err(EngineError::Unsupported { name: entry.spec.name().to_owned(), reason })
+    }
+
     /// Gives a query another limit.
     pub(super) fn set_limit(&mut self, object: ObjectId, memory: MemorySpec, record: Vec<u8>, reply: Reply<()>) {
+        if let Err(error) = self.has_addresses(object, memory) {
+            return reply.send(Err(error));
+        }
         let Some(entry) = self.catalog.entries.get_mut(&object) else {
             return reply.send(Err(EngineError::NoSuchObject(object)));
         };
@@ -163,6 +190,8 @@ impl Control {
             }
             return reply.send(Err(error));
         }
+        let built_with = self.limit_of(before.0);
+        self.memory.built_with.entry(object).or_insert(built_with);
         // A little more room is enough, because somebody asked for it.
         if self.memory.held(object) < self.limit_of(memory) {
             self.memory.full.remove(&object);
@@ -186,7 +215,8 @@ impl Control {
             )
         } else {
             format!(
-                "{name}, which it feeds, has reached memory_limit = {limit} bytes (EXPLAIN WATERMARK {name} tells more)"
+                "{name}, which it feeds, has reached memory_limit = {limit} bytes (EXPLAIN WATERMARK {} tells more)",
+                quoted_if_needed(name)
             )
         })
     }
@@ -194,6 +224,7 @@ impl Control {
 
 /// The statement that raises a limit.
 fn raise(name: &str, kind: ObjectKind) -> String {
+    let name = quoted_if_needed(name);
     match kind {
         ObjectKind::Stream => format!("ALTER STREAM {name} SET (memory_limit = '…')"),
         ObjectKind::View => format!("ALTER MATERIALIZED VIEW {name} SET (memory_limit = '…')"),

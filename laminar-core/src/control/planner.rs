@@ -63,6 +63,8 @@ pub struct Planner<'a> {
     pub registry: &'a Registry,
     /// All shards.
     pub shards: ShardMap,
+    /// Whether objects come from the catalog, at start.
+    pub again: bool,
     /// At start: where the cursors of the next object stood; it goes on from its state.
     pub resume: Option<Cursors>,
     /// At start: the checkpoint that objects with state go on from.
@@ -86,7 +88,7 @@ impl<'a> Planner<'a> {
             sinks: Vec::new(),
             notices: Vec::new(),
         };
-        Self { catalog, registry, shards, resume: None, checkpoint: None, durable, hold: false, made }
+        Self { catalog, registry, shards, again: false, resume: None, checkpoint: None, durable, hold: false, made }
     }
 
     /// Adds one object.
@@ -116,15 +118,18 @@ impl<'a> Planner<'a> {
         }
         match &spec.connector {
             None => entry.push = Some(self.push(Arc::new(spec.clone()), None)),
-            Some(connector) => {
-                let factory = self.registry.sources.get(connector.as_str()).ok_or_else(|| {
-                    let known = self.registry.sources.keys().copied().collect::<Vec<_>>().join(", ");
-                    refused(&spec.name, &format!("connector {connector} is not known; this server has {known}"))
-                })?;
-                factory.check(spec)?;
-            }
+            Some(connector) => self.connects(spec, connector)?,
         }
         Ok(())
+    }
+
+    /// Whether a source's connector is here and takes its options.
+    fn connects(&self, spec: &SourceSpec, connector: &str) -> Result<(), EngineError> {
+        let factory = self.registry.sources.get(connector).ok_or_else(|| {
+            let known = self.registry.sources.keys().copied().collect::<Vec<_>>().join(", ");
+            refused(&spec.name, &format!("connector {connector} is not known; this server has {known}"))
+        })?;
+        Ok(factory.check(spec)?)
     }
 
     fn push(&mut self, source: Arc<SourceSpec>, table: Option<(Arc<TableSpec>, FragmentId)>) -> GroupId {
@@ -252,6 +257,10 @@ impl<'a> Planner<'a> {
         let ObjectSpec::Source(spec) = &entry.spec else {
             return Err(refused(entry.spec.name(), "is read as a source and is not one"));
         };
+        // At a start what reads it keeps its place, and reads on when a later start can open it.
+        if let Some(connector) = spec.connector.as_ref().filter(|_| !self.again) {
+            self.connects(spec, connector)?;
+        }
         let spec = Arc::new(spec.clone());
         if let Some(cursors) = &self.resume {
             let positions = cursors.get(&object).cloned().unwrap_or_default();

@@ -99,7 +99,10 @@ impl Control {
 
     fn press_one(&mut self, object: ObjectId, by: Option<ObjectId>) {
         let Some(entry) = self.catalog.entries.get(&object) else { return };
-        let by = by.filter(|by| (*by == object || self.catalog.reads_connector(entry)) && entry.failure().is_none());
+        // A full sink does not wait for itself: its state tells how its target is.
+        let waits =
+            |by: &ObjectId| (*by == object && self.memory.is_full(object)) || self.catalog.reads_connector(entry);
+        let by = by.filter(|by| waits(by) && entry.failure().is_none());
         let waiting = by.and_then(|by| self.reason(object, by));
         let Some(entry) = self.catalog.entries.get_mut(&object) else { return };
         let pressed = std::mem::replace(&mut entry.pressed, by.is_some());

@@ -33,7 +33,7 @@ pub struct Collecting {
     /// may be gone when the parts are there.
     members: Vec<(ObjectId, Vec<Place>)>,
     /// Who waits for it.
-    replies: Vec<Reply<CheckpointNumber>>,
+    pub(super) replies: Vec<Reply<CheckpointNumber>>,
 }
 
 /// Where the splits of a group go on that no reactor reports, because they are not open.
@@ -111,15 +111,19 @@ impl Control {
                     reply.send(Ok(number));
                 }
             }
-            Err(error @ StorageError::NoSpace { .. }) => {
-                // Nothing has changed; the next checkpoint tries again.
-                self.coordinator.data_flows();
+            Err(error) => {
+                let no_space = matches!(error, StorageError::NoSpace { .. });
                 let error: EngineError = error.into();
+                if no_space {
+                    // Nothing has changed; the next checkpoint tries again.
+                    self.coordinator.data_flows();
+                } else {
+                    self.fatal(&error);
+                }
                 for reply in collecting.replies {
                     reply.send(Err(error.clone()));
                 }
             }
-            Err(error) => self.fatal(&error.into()),
         }
     }
 

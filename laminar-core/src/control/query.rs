@@ -145,6 +145,13 @@ impl Control {
         }
     }
 
+    /// Nobody gets rows any more.
+    pub(super) fn fail_reads(&mut self, error: &EngineError) {
+        let waiting = std::mem::take(&mut self.waiting_reads).into_iter().map(|read| read.reply);
+        let under_way = std::mem::take(&mut self.reads).into_values().filter_map(|flight| flight.reply);
+        waiting.chain(under_way).for_each(|reply| reply.send(Err(error.clone())));
+    }
+
     /// Adds a subscriber; it begins at the next barrier.
     pub(super) fn subscribe(
         &mut self,

@@ -35,7 +35,6 @@ impl Part {
 pub struct Sealed {
     shards: usize,
     parts: BTreeMap<ShardId, Part>,
-    newest: CheckpointNumber,
 }
 
 /// The next commit.
@@ -47,9 +46,9 @@ pub struct NextCommit {
 }
 
 impl Sealed {
-    /// Nothing staged; so many shards seal each checkpoint, and `newest` is known to be published.
-    pub fn new(shards: u16, newest: CheckpointNumber) -> Self {
-        Self { shards: usize::from(shards), parts: BTreeMap::new(), newest }
+    /// Nothing staged; so many shards seal each checkpoint.
+    pub fn new(shards: u16) -> Self {
+        Self { shards: usize::from(shards), parts: BTreeMap::new() }
     }
 
     /// Takes what a stage has said.
@@ -63,14 +62,8 @@ impl Sealed {
                 let seals = &mut self.parts.entry(shard).or_default().seals;
                 seals.pop_back_if(|(sealed, _)| *sealed >= checkpoint);
                 seals.push_back((checkpoint, end));
-                self.newest = self.newest.max(checkpoint);
             }
         }
-    }
-
-    /// The newest checkpoint that this data directory is known to have published.
-    pub fn newest(&self) -> CheckpointNumber {
-        self.newest
     }
 
     /// The target holds everything up to a checkpoint: forgets it and returns the last frame of each
@@ -157,7 +150,7 @@ mod tests {
     }
 
     fn sealed(staged: Vec<Staged>) -> Sealed {
-        let mut sealed = Sealed::new(TWO, CheckpointNumber(0));
+        let mut sealed = Sealed::new(TWO);
         staged.into_iter().for_each(|staged| sealed.take(staged));
         sealed
     }
@@ -210,7 +203,6 @@ mod tests {
             seal(1, 7, 1),
         ];
         let mut sealed = sealed(found);
-        assert_eq!(sealed.newest(), CheckpointNumber(7));
         assert_eq!(sealed.committed(CheckpointNumber(4)), [(ShardId(0), 0), (ShardId(1), 0)]);
         assert_eq!(next(&mut sealed), Some((7, vec![(0, 1)])));
     }

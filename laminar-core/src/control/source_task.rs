@@ -64,13 +64,15 @@ pub struct SourceTask {
     /// Opened and not told yet: kept when a later split of the same look cannot be opened.
     opened: Vec<OpenedSplit>,
     first: bool,
+    troubled: bool,
     pause: u64,
 }
 
 impl SourceTask {
     /// A task that has not begun.
     pub fn new(parts: SourceTaskParts) -> Self {
-        Self { parts, source: None, known: BTreeSet::new(), opened: Vec::new(), first: true, pause: 0 }
+        let (known, opened) = (BTreeSet::new(), Vec::new());
+        Self { parts, source: None, known, opened, first: true, troubled: false, pause: 0 }
     }
 
     fn discover(&mut self) -> Result<(), ConnectorError> {
@@ -95,8 +97,9 @@ impl SourceTask {
             self.known.insert(key.clone());
             self.opened.push(OpenedSplit { key, shard, reader, wake });
         }
-        if self.first || !self.opened.is_empty() {
-            self.first = false;
+        // Without a new split too, when it is the end of a trouble that was told.
+        if self.first || self.troubled || !self.opened.is_empty() {
+            (self.first, self.troubled) = (false, false);
             let splits = std::mem::take(&mut self.opened);
             let notice = Notice::SplitsFound { group: parts.group, splits };
             parts.control.post(ControlLetter::Notice(notice));
@@ -118,6 +121,7 @@ impl Task for SourceTask {
             }
             Err(error) => {
                 let again = error.fault == Fault::External;
+                self.troubled = true;
                 let notice = Notice::SourceFailed { group: self.parts.group, error };
                 self.parts.control.post(ControlLetter::Notice(notice));
                 if !again {

@@ -1,12 +1,14 @@
-//! The end of an engine: a last checkpoint, and what it holds brought to the targets.
+//! The end of an engine: a last checkpoint, and what it holds brought to the targets; or, when storage has failed,
+//! at once.
 //!
 //! Invariants: rows behind the last checkpoint's barrier are not staged, because the next start makes them
 //! anew, and no other checkpoint follows it; what the targets have acknowledged by the end is kept with it,
 //! so that the next start does not send it again (D2); a target that takes nothing delays the end by
-//! [`DRAIN_US`] at most.
+//! [`DRAIN_US`] at most; an end without its last checkpoint is told as one.
 
 use super::boot::BootStep;
 use super::core::Control;
+use super::deploy::DeployFlight;
 use crate::engine::message::{Command, ControlLetter, Event};
 use crate::engine::status::{ObjectKind, ObjectState};
 use crate::engine::{EngineError, Reply};
@@ -40,23 +42,29 @@ impl Control {
             return;
         }
         self.stopping = Some(vec![reply]);
-        if self.store.is_some() && matches!(self.boot, BootStep::Ready) && !self.stuck {
-            self.broadcast(|| Command::Closing);
-            let mailbox = self.mailbox.clone();
-            let saved = move |published: Result<_, EngineError>| {
-                mailbox.post(ControlLetter::Event(Event::Saved { published: published.is_ok() }));
-            };
-            self.checkpoints.push(Reply::new(saved));
-            self.coordinator.want(Wanted::Checkpoint);
-        } else {
-            self.stop_reactors();
+        if self.store.is_none() || !matches!(self.boot, BootStep::Ready) {
+            return self.stop_reactors();
         }
+        let hint = "there is no last checkpoint: the next start replays what the one before does not hold";
+        let (what, limit) = ("the time of an epoch in seconds", self.options.epoch_timeout.as_secs());
+        self.unsaved = Some(EngineError::Limit { what, limit, hint });
+        if self.stuck {
+            return self.stop_reactors();
+        }
+        self.broadcast(|| Command::Closing);
+        let mailbox = self.mailbox.clone();
+        let saved = move |published: Result<_, EngineError>| {
+            mailbox.post(ControlLetter::Event(Event::Saved(published.map(drop))));
+        };
+        self.checkpoints.push(Reply::new(saved));
+        self.coordinator.want(Wanted::Checkpoint);
     }
 
     /// The last checkpoint is published, or cannot be.
-    pub(super) fn saved(&mut self, published: bool, now: Now) {
+    pub(super) fn saved(&mut self, saved: Result<(), EngineError>, now: Now) {
+        self.unsaved = saved.err();
         let sinks = || self.catalog.entries.values().filter(|entry| entry.kind() == ObjectKind::Sink);
-        if !published || sinks().next().is_none() {
+        if self.unsaved.is_some() || sinks().next().is_none() {
             return self.stop_reactors();
         }
         // The others have no target that could be waited for.
@@ -111,6 +119,34 @@ impl Control {
             }
         }
         self.stop_reactors();
+    }
+
+    /// The objects of the catalog cannot run: the engine does not start.
+    pub(super) fn refuse_start(&mut self, error: EngineError) {
+        if let Some(ready) = self.ready.take() {
+            ready.send(Err(error));
+        }
+        self.stop_reactors();
+    }
+
+    /// Durable storage has failed: nothing more may be accepted (W4). Who waits hears the reason.
+    pub(super) fn fatal(&mut self, error: &EngineError) {
+        if let Some(hook) = self.options.on_fatal.as_ref() {
+            hook(error);
+        }
+        let starting = self.ready.take();
+        let ending = self.stopping.take().into_iter().flatten();
+        starting.into_iter().chain(ending).for_each(|reply| reply.send(Err(error.clone())));
+        let checkpoints = std::mem::take(&mut self.checkpoints).into_iter();
+        let saving = std::mem::take(&mut self.collecting).replies;
+        checkpoints.chain(saving).for_each(|reply| reply.send(Err(error.clone())));
+        let joining = self.deploying.take().map(DeployFlight::into_reply);
+        let deploys = std::mem::take(&mut self.deploys).into_iter().map(|(_, reply)| reply);
+        joining.into_iter().chain(deploys).for_each(|reply| reply.send(Err(error.clone())));
+        self.flushes.drain(..).for_each(|(_, reply)| reply.send(Err(error.clone())));
+        self.fail_reads(error);
+        self.stop_reactors();
+        self.over = true;
     }
 
     /// Ends everything now.

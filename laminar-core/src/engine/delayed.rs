@@ -58,7 +58,9 @@ impl Engine {
     pub(super) fn insert(&mut self, insert: Insert, reply: Reply<Inserted>, now: Now) {
         let earlier = self.delayed.waiting.iter().any(|waiting| waiting.insert.object == insert.object);
         let choked = self.choked(&insert).map(|(push, by)| (push.plan.source.name.clone(), by.to_owned()));
-        if choked.is_none() && !earlier {
+        let may_enter = choked.is_none() && !earlier;
+        // A repetition brings no rows: it is answered as the first.
+        if may_enter || !matches!(self.repeated(insert.object, insert.request), Ok(None)) {
             return self.take(insert, reply, now);
         }
         let (size, limit) = (bytes(&insert), self.limits.outbox_bytes);

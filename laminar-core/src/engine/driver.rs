@@ -164,6 +164,12 @@ impl Driver {
         &self.handle
     }
 
+    /// Its reactors' engines.
+    #[cfg(test)]
+    pub(super) fn engines(&mut self) -> &mut [Engine] {
+        &mut self.engines
+    }
+
     /// The present moment.
     pub fn now(&self) -> Now {
         Now { micros: self.micros, wall: EventTime(self.wall) }

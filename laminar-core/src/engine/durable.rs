@@ -6,6 +6,7 @@
 use super::EngineError;
 use super::core::Engine;
 use super::message::{Event, PublishedNote, StoredPart};
+use super::push::Push;
 use super::push_record;
 use super::request_key::RequestKey;
 use crate::control::home_of;
@@ -80,10 +81,10 @@ impl Engine {
         if !self.loading {
             return false;
         }
-        let fragments = self.fragments.iter_mut().flatten();
-        let mut arenas =
-            fragments.flat_map(|fragment| &mut fragment.arenas).chain(self.restored.iter_mut().map(|kept| &mut kept.1));
-        match arenas.find(|arena| !arena.is_whole()).map(Arena::load_step) {
+        let of_fragments = self.fragments.iter_mut().flatten().flat_map(|fragment| &mut fragment.arenas);
+        let of_requests = self.pushes.iter_mut().filter_map(Push::requests_arena).map(|(_, arena)| arena);
+        let untaken = self.restored.iter_mut().map(|(_, arena)| arena);
+        match of_fragments.chain(of_requests).chain(untaken).find(|arena| !arena.is_whole()).map(Arena::load_step) {
             Some(Ok(_)) => true,
             Some(Err(error)) => {
                 self.store_failed(error.into());

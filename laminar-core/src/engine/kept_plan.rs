@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::EngineError;
+use super::status::ObjectState;
 use crate::control::table_pipeline;
 use crate::data::StreamSchema;
 use crate::graph::fragment::cut;
@@ -71,11 +72,16 @@ pub fn read(entry: &CatalogEntry) -> Result<ObjectSpec, EngineError> {
     Ok(parse(entry)?.object)
 }
 
-/// Compares the state that was kept for an entry with what this build keeps.
+/// Compares the state that was kept for each entry with what this build keeps; of one that has failed nothing is read.
 ///
 /// # Errors
 /// They differ: the state cannot be read.
-pub fn check(entry: &CatalogEntry) -> Result<(), EngineError> {
+pub fn check_all<'a>(mut entries: impl Iterator<Item = &'a CatalogEntry>) -> Result<(), EngineError> {
+    let reads = |entry: &CatalogEntry| !matches!(ObjectState::from_kept(&entry.settings), ObjectState::Failed(_));
+    entries.try_for_each(|entry| if reads(entry) { check(entry) } else { Ok(()) })
+}
+
+fn check(entry: &CatalogEntry) -> Result<(), EngineError> {
     let KeptPlan { object, state } = parse(entry)?;
     if entry.plan_version == 1 {
         // Made before layouts were kept; no build since then has changed one.

@@ -277,10 +277,7 @@ pub enum Event {
     /// A pipeline that goes on is parted from its splits for certain.
     Freed(ObjectId, Reply<()>),
     /// The last checkpoint before the end is published, or cannot be.
-    Saved {
-        /// Which of the two.
-        published: bool,
-    },
+    Saved(Result<(), EngineError>),
     /// The sinks of a reactor that were asked for have nothing left of the last checkpoint.
     Drained {
         /// Who.

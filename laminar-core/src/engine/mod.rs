@@ -50,7 +50,7 @@ mod table_keys;
 
 pub use crate::control::{StartPhase, StartProgress, StartState};
 pub use assemble::{Assembly, AssemblyParts, EngineSeed, assemble};
-pub use attach::{arena_id, undo};
+pub use attach::{arena_bytes, arena_id, undo};
 pub use core::{Engine, EngineLimits, EngineParts};
 pub use driver::Driver;
 pub use error::EngineError;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{EngineError, StartProgress};
 pub use crate::reactor::Backend;
+use crate::shard::ShardMap;
 
 /// Called when durable storage has failed: the process must end.
 pub type FatalHook = Arc<dyn Fn(&EngineError) + Send + Sync>;
@@ -25,7 +26,8 @@ pub struct EngineOptions {
     pub epoch_interval: Duration,
     /// The least distance of two checkpoints while there is something new.
     pub checkpoint_interval: Duration,
-    /// How long an epoch may take before what did not report is detached.
+    /// How long an epoch may take before it is told as stuck: an end that is asked for then does without its last
+    /// checkpoint.
     pub epoch_timeout: Duration,
     /// Memory limit of a query that declares none, over all shards, in bytes.
     pub state_bytes: u64,
@@ -70,6 +72,6 @@ impl Default for EngineOptions {
 impl EngineOptions {
     /// Shards of a new data directory.
     pub fn shard_count(&self) -> u16 {
-        self.shards.unwrap_or_else(|| self.reactors.next_power_of_two().max(4))
+        self.shards.unwrap_or_else(|| ShardMap::default_shards(self.reactors))
     }
 }

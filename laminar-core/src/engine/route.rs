@@ -22,6 +22,7 @@ use crate::ids::{Epoch, ReactorId};
 use crate::lane::{EdgeId, LaneMessage, ShardRun};
 use crate::operator::{Barrier, OperatorError};
 use crate::shard::{ShardMap, ShardedRows};
+use laminar_storage::arena::Arena;
 use laminar_storage::mutant::{self, Mutant};
 
 /// Messages a fragment takes in one turn.
@@ -173,7 +174,11 @@ impl Engine {
                     Ok(false) => break,
                     Err(error) => {
                         fragment.failed = true;
-                        self.tell(Event::Failed { pipeline: fragment.pipeline, error });
+                        match fragment.arenas.iter().find_map(Arena::unreadable) {
+                            // Not the query's fault: a start that can read its state lets it go on (S3).
+                            Some(unreadable) => self.store_failed(unreadable.into()),
+                            None => self.tell(Event::Failed { pipeline: fragment.pipeline, error }),
+                        }
                         break;
                     }
                 }

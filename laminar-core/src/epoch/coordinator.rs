@@ -15,7 +15,7 @@ pub struct Pace {
     pub epoch_interval: u64,
     /// The least distance of two checkpoints while there is something new; none = only on demand.
     pub checkpoint_interval: Option<u64>,
-    /// An epoch or checkpoint that takes longer is reported as stuck.
+    /// An epoch that takes longer is reported as stuck, once.
     pub epoch_timeout: u64,
 }
 
@@ -42,7 +42,7 @@ pub enum Action {
     Wait(Option<u64>),
     /// Send this barrier to every reactor.
     Inject(Barrier),
-    /// The epoch has not completed in time: detach what did not report.
+    /// The epoch has not completed in time; it is still waited for.
     Stuck(Barrier),
 }
 
@@ -135,16 +135,6 @@ impl Coordinator {
     /// The newest complete epoch.
     pub const fn completed(&self) -> Epoch {
         self.completed
-    }
-
-    /// Whether a barrier is under way.
-    pub const fn in_flight(&self) -> bool {
-        self.flight.is_some()
-    }
-
-    /// Whether a checkpoint is being written.
-    pub const fn storing(&self) -> bool {
-        self.storing.is_some()
     }
 
     /// The cost of the last complete epoch, from injection to the last report, in microseconds.

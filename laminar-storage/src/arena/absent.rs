@@ -27,12 +27,15 @@ pub(crate) struct Absent {
     /// No segment below is missing.
     first: Cell<usize>,
     source: Box<dyn SegmentSource>,
+    /// Why a segment could not be read.
+    trouble: RefCell<Option<StorageError>>,
 }
 
 impl Absent {
     /// `missing`: which segments have bytes to be read.
     pub(crate) fn new(missing: Vec<bool>, source: Box<dyn SegmentSource>) -> Self {
-        Self { committed: Cell::new(0), missing: RefCell::new(missing), first: Cell::new(0), source }
+        let trouble = RefCell::new(None);
+        Self { committed: Cell::new(0), missing: RefCell::new(missing), first: Cell::new(0), source, trouble }
     }
 
     pub(crate) fn is_missing(&self, segment: usize) -> bool {
@@ -47,11 +50,18 @@ impl Absent {
     }
 
     pub(super) fn read(&self, segment: usize, into: &mut [u8]) -> Result<()> {
-        self.source.read(segment, into)?;
+        if let Err(error) = self.source.read(segment, into) {
+            self.trouble.replace(Some(error.clone()));
+            return Err(error);
+        }
         if let Some(missing) = self.missing.borrow_mut().get_mut(segment) {
             *missing = false;
         }
         Ok(())
+    }
+
+    pub(crate) fn trouble(&self) -> Option<StorageError> {
+        self.trouble.borrow().clone()
     }
 
     pub(crate) fn place(&self, error: ArenaError) -> StorageError {

@@ -295,7 +295,7 @@ impl Span {
     }
 
     /// Fills what is absent of a range. Panics outside the committed range, and when it cannot be read back: there
-    /// is no right answer then, and the loader, which comes to the same place, ends the process with the reason.
+    /// is no right answer then; `Absent::trouble` keeps the reason for whoever catches the panic.
     #[cold]
     #[inline(never)]
     fn bring(&self, offset: usize, len: usize) {

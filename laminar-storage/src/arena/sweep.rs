@@ -52,6 +52,12 @@ impl Arena {
         self.pages.region.absent().is_none()
     }
 
+    /// Why something of a restored arena could not be read back, be it for the loader or where it was needed: that
+    /// access panicked.
+    pub fn unreadable(&self) -> Option<crate::StorageError> {
+        self.pages.region.absent()?.trouble()
+    }
+
     /// One step of reading a restored arena back: a segment, then a piece of a table; `false` when it is whole.
     ///
     /// # Errors

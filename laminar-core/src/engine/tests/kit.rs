@@ -296,6 +296,8 @@ pub struct Target {
     pub broken: Arc<AtomicU64>,
     /// It belongs to somebody else now.
     pub fenced: Arc<AtomicBool>,
+    /// Its appliers break down when they end.
+    pub fragile: Arc<AtomicBool>,
     /// How often it must be asked before it acknowledges what it has.
     pub patience: Arc<AtomicUsize>,
 }
@@ -351,6 +353,12 @@ impl Applier for TargetApplier {
 
     fn commit(&mut self, _: CheckpointNumber, _: &[Arc<Frame>]) -> Result<(), ConnectorError> {
         unreachable!("this target has no transactions")
+    }
+}
+
+impl Drop for TargetApplier {
+    fn drop(&mut self) {
+        assert!(!self.target.fragile.load(Ordering::SeqCst), "the connector cannot end");
     }
 }
 

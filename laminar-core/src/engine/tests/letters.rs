@@ -1,6 +1,7 @@
 //! Letters that reach the control thread in an order that reactors on their own threads can bring about:
 //! the reactors are played by the test.
 
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use crate::data::EventTime;
 use crate::engine::message::{Command, ControlLetter, Event, Notice, Request, StoredPart};
 use crate::engine::status::{ObjectState, ReactorStatus};
 use crate::engine::{
-    Boot, ControlStore, Deployment, EngineError, EngineOptions, NewObject, Reply, RestoreOptions, restore,
+    Boot, ControlStore, Deployment, EngineError, EngineOptions, NewObject, ReadLevel, ReadObject, ReadRequest, Reply,
+    RestoreOptions, restore,
 };
 use crate::epoch::{Coordinator, Pace};
 use crate::ids::{CheckpointNumber, Epoch, Incarnation, IslandId, ObjectId, ReactorId, ShardId};
@@ -51,6 +53,8 @@ struct Stage {
     reactors: Vec<Arc<Mailbox<Command>>>,
     names: Names,
     micros: u64,
+    /// Whether barriers are left unanswered.
+    holds_barriers: bool,
     /// Whether plans are left unanswered; their numbers.
     holds_plans: bool,
     plans: Vec<u64>,
@@ -90,6 +94,7 @@ impl Stage {
             reactors,
             names,
             micros: 0,
+            holds_barriers: false,
             holds_plans: false,
             plans: Vec::new(),
             drains: Vec::new(),
@@ -132,6 +137,7 @@ impl Stage {
         match command {
             Command::Attach(plan) if self.holds_plans => self.plans.extend(first.then_some(plan.number)),
             Command::Attach(plan) => self.tell(Event::Attached { number: plan.number, reactor, result: Ok(()) }),
+            Command::Barrier(_) if self.holds_barriers => {}
             Command::Barrier(barrier) => {
                 self.tell(Event::Passed { reactor, barrier, cursors: Vec::new() });
                 if barrier.checkpoint.is_some() {
@@ -187,10 +193,11 @@ fn pressed(reactor: u16, full: bool) -> Event {
 #[test]
 fn a_reactor_that_has_not_heard_of_the_end_of_a_sink_does_not_let_its_feeders_wait_for_it() {
     let mut stage = in_memory();
-    stage.deploy(vec![source(1, Some("test"), 0), kept(2, 1), sink(3, 2, plain())]);
+    stage.deploy(vec![source(1, Some("test"), 0), kept(2, 1), sink(3, 2, plain()), kept(4, 1)]);
     stage.tell(pressed(0, true));
     stage.settle();
     assert!(matches!(stage.state(2), ObjectState::Waiting(_)));
+    assert_eq!((stage.state(3), stage.state(4)), (ObjectState::Running, ObjectState::Running));
     stage.tell(Event::Failed { pipeline: ObjectId(3), error: EngineError::NoSpace });
     stage.tell(pressed(1, true));
     stage.settle();
@@ -199,6 +206,8 @@ fn a_reactor_that_has_not_heard_of_the_end_of_a_sink_does_not_let_its_feeders_wa
     stage.tell(Event::Pressed { sink: ObjectId(99), reactor: ReactorId(0), full: true });
     stage.settle();
     assert_eq!((stage.state(2), stage.holds), (ObjectState::Running, 1));
+    assert!(matches!(stage.state(3), ObjectState::Failed(_)));
+    assert_eq!(stage.state(4), ObjectState::Running);
 }
 
 #[test]
@@ -270,9 +279,39 @@ fn a_query_that_goes_on_at_a_start_waits_for_the_views_that_are_younger_than_the
     assert_eq!(stage.started("source-s1"), 2, "one place each");
 }
 
-/// A target that does not answer is not waited for, and what it had acknowledged by then is kept.
 #[test]
-fn the_end_of_the_wait_for_targets_asks_how_far_they_are() {
+fn a_source_is_not_opened_for_a_query_that_was_parted_before_the_start_came_to_it() {
+    let mut objects = boot().objects;
+    objects.pop();
+    let mut stage = Stage::new(Boot { objects, ..boot() }, None);
+    stage.holds_plans = true;
+    stage.settle();
+    stage.tell(pressed(0, true));
+    stage.settle();
+    stage.build(Ok(()));
+    assert!(matches!(stage.state(2), ObjectState::Waiting(_)));
+    assert_eq!((stage.holds, stage.started("source-s1")), (1, 0));
+    stage.tell(pressed(0, false));
+    stage.settle();
+    assert_eq!((stage.state(2), stage.started("source-s1")), (ObjectState::Running, 1), "now it is read");
+}
+
+#[test]
+fn a_source_that_a_start_cannot_open_costs_its_readers_nothing_and_gets_no_new_ones() {
+    let objects = [source(1, Some("gone"), 0), kept(2, 1)].map(|object| (object, ObjectState::Running));
+    let mut stage = Stage::new(Boot { objects: objects.into(), ..Boot::default() }, None);
+    stage.settle();
+    let state = stage.state(1);
+    assert!(matches!(&state, ObjectState::Failed(why) if why.contains("connector gone")), "{state:?}");
+    assert_eq!(stage.state(2), ObjectState::Running, "it has its place");
+    let (reply, answer) = asked();
+    stage.ask(Request::Deploy(Deployment { add: vec![kept(3, 1)], drop: vec![] }, reply));
+    let answer = answer.try_recv().unwrap();
+    assert!(matches!(&answer, Err(EngineError::Refused { name, .. }) if name == "s1"), "{answer:?}");
+}
+
+/// A directory on a simulated disk with a source (1), a view (2) and its sink (3).
+fn durable() -> (SimMachine, Stage) {
     let machine = SimMachine::new(1);
     let options = RestoreOptions {
         reactors: REACTORS,
@@ -288,6 +327,13 @@ fn the_end_of_the_wait_for_targets_asks_how_far_they_are() {
     let mut stage = Stage::new(restored.boot, Some(restored.control));
     stage.settle();
     stage.deploy(vec![source(1, Some("test"), 0), kept(2, 1), sink(3, 2, plain())]);
+    (machine, stage)
+}
+
+/// A target that does not answer is not waited for, and what it had acknowledged by then is kept.
+#[test]
+fn the_end_of_the_wait_for_targets_asks_how_far_they_are() {
+    let (machine, mut stage) = durable();
     let mark = |acknowledged: u64| OutboxMark {
         sink: ObjectId(3),
         shard: ShardId(0),
@@ -309,4 +355,93 @@ fn the_end_of_the_wait_for_targets_asks_how_far_they_are() {
     let found = laminar_storage::manifest::read(&mut machine.disk(), DirectoryId(1)).unwrap().unwrap();
     let newest = found.checkpoints.last().unwrap();
     assert_eq!(newest.outboxes().cloned().collect::<Vec<_>>(), [mark(60)]);
+}
+
+#[test]
+fn the_end_waits_for_the_target_of_a_full_sink_that_is_not_in_trouble() {
+    let (_machine, mut stage) = durable();
+    stage.tell(pressed(0, true));
+    stage.settle();
+    stage.ask(Request::Shutdown(Reply::ignored()));
+    assert_eq!(stage.drains, [vec![ObjectId(3)]]);
+}
+
+/// A reply, and where its answer is found.
+fn asked<T: Send + 'static>() -> (Reply<T>, Receiver<Result<T, EngineError>>) {
+    let (send, receive) = channel();
+    (Reply::new(move |answer| drop(send.send(answer))), receive)
+}
+
+#[test]
+fn an_end_whose_last_checkpoint_finds_no_room_says_so() {
+    let (machine, mut stage) = durable();
+    // As in the files of the directory: nothing more is given.
+    machine.set_capacity(0);
+    let big = vec![
+        OutboxMark {
+            sink: ObjectId(3),
+            shard: ShardId(0),
+            position: OutboxPosition(1),
+            acknowledged: OutboxPosition(0)
+        };
+        4_000
+    ];
+    stage.outboxes = big;
+    let (reply, answer) = asked();
+    stage.ask(Request::Shutdown(reply));
+    let answer = answer.try_recv().unwrap();
+    assert!(matches!(&answer, Err(error) if error.to_string().contains("space")), "{answer:?}");
+}
+
+#[test]
+fn an_end_whose_last_epoch_does_not_complete_says_so() {
+    let (_machine, mut stage) = durable();
+    stage.holds_barriers = true;
+    let (reply, answer) = asked();
+    stage.ask(Request::Shutdown(reply));
+    assert!(answer.try_recv().is_err(), "it is waited for");
+    stage.micros += 60_000_000;
+    stage.settle();
+    let answer = answer.try_recv().unwrap();
+    assert!(matches!(&answer, Err(EngineError::Limit { .. })), "{answer:?}");
+}
+
+#[test]
+fn when_storage_has_failed_everybody_who_waits_hears_why() {
+    let (_machine, mut stage) = durable();
+    stage.holds_barriers = true;
+    let (checkpoint, checkpoint_answer) = asked();
+    stage.ask(Request::Checkpoint(checkpoint));
+    let (second, second_answer) = asked();
+    stage.ask(Request::Checkpoint(second));
+    let (deploy, deploy_answer) = asked();
+    let (waits, waits_answer) = asked();
+    for reply in [deploy, waits] {
+        stage.ask(Request::Deploy(
+            Deployment { add: vec![kept(10 + stage.plans.len() as u64, 1)], drop: vec![] },
+            reply,
+        ));
+    }
+    let object = |object: u64| ReadRequest {
+        objects: vec![ReadObject { object: ObjectId(object), columns: None }],
+        level: ReadLevel::Consistent,
+        after: None,
+    };
+    let (read, read_answer) = asked();
+    stage.ask(Request::Read(object(2), read));
+    let (later, later_answer) = asked();
+    let after = Some(Epoch { incarnation: Incarnation(9), number: 9 });
+    stage.ask(Request::Read(ReadRequest { after, ..object(2) }, later));
+    stage.tell(Event::Fatal(EngineError::Storage("LDB-1001: the disk is gone".into())));
+    stage.settle();
+    let why = |answer: Option<EngineError>| answer.map(|error| error.code().to_owned());
+    let heard = [
+        why(checkpoint_answer.try_recv().unwrap().err()),
+        why(second_answer.try_recv().unwrap().err()),
+        why(deploy_answer.try_recv().unwrap().err()),
+        why(waits_answer.try_recv().unwrap().err()),
+        why(read_answer.try_recv().unwrap().err()),
+        why(later_answer.try_recv().unwrap().err()),
+    ];
+    assert!(heard.iter().all(|code| code.as_deref() == Some("LDB-1001")), "{heard:?}");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use laminar_storage::disk::SimMachine;
 
-use super::durable::{copy_of, counted_view, deploy, kept, rows_of};
+use super::durable::{copy_of, counted_view, deploy, kept, plain_stream, rows_of};
 use super::flow::{count_nodes, insert, options, plain};
 use super::kit::*;
 use crate::data::EventTime;
@@ -44,11 +44,21 @@ fn limited(mut object: NewObject, policy: MemoryPolicy) -> NewObject {
 
 /// source and source → union → exchange → count per key and second → output
 fn counted_together(id: u64, sources: [u64; 2]) -> NewObject {
-    let counted = count_nodes(sources[0]);
+    counted_both(id, sources.map(read_source))
+}
+
+/// source and stream → union → exchange → count per key and second → output
+fn counted_beside(id: u64, source: u64, stream: u64) -> NewObject {
+    let columns = vec![0, 1, 2];
+    counted_both(id, [read_source(source), OperatorSpec::Relation { object: ObjectId(stream), columns }])
+}
+
+fn counted_both(id: u64, [one, other]: [OperatorSpec; 2]) -> NewObject {
+    let counted = count_nodes(1);
     let window = counted[2].output.clone();
     let nodes = vec![
-        node(1, read_source(sources[0]), &[], plain()),
-        node(2, read_source(sources[1]), &[], plain()),
+        node(1, one, &[], plain()),
+        node(2, other, &[], plain()),
         node(3, OperatorSpec::Union, &[0, 1], plain()),
         node(4, counted[1].operator.clone(), &[2], plain()),
         node(5, counted[2].operator.clone(), &[3], window.clone()),
@@ -140,6 +150,41 @@ fn a_full_query_waits_until_time_frees_state_and_loses_nothing() {
         assert_eq!(rows_of(&mut driver, 4), counts.rows(), "{reactors} reactors");
         assert_eq!(memory_of(&mut driver, 3).full_since, None);
     }
+}
+
+#[test]
+fn a_full_query_that_is_paused_holds_nobody_up_when_time_has_freed_its_state() {
+    let feeds = Feeds::new(1);
+    let mut driver = open(&SimMachine::new(6), 2, &feeds, 1);
+    let stream = limited(counted_beside(4, 1, 3), MemoryPolicy::Backpressure);
+    deploy(&mut driver, vec![source(1, Some("test"), 0), source(2, None, 0), plain_stream(3, 2), stream]);
+    feed(&mut driver, &feeds, &rows(0, 10_000), 4);
+    assert!(memory_of(&mut driver, 4).full_since.is_some());
+    driver.wait(|handle, reply| handle.pause(ObjectId(4), reply)).unwrap();
+    let advance = AdvanceWatermark { source: ObjectId(2), to: EventTime(500 * SECOND) };
+    driver.wait(|handle, reply| handle.advance_watermark(advance, reply)).unwrap();
+    driver.advance(1_000_000).unwrap();
+    assert!(held(&mut driver, 4) < LIMIT / 2, "{} bytes", held(&mut driver, 4));
+    assert_eq!((state_of(&mut driver, 4), memory_of(&mut driver, 4).full_since), (ObjectState::Paused, None));
+    let before = driver.now().micros;
+    driver.wait(|handle, reply| handle.insert(insert(2, &[(1, 1, 600 * SECOND)]), reply)).unwrap();
+    assert!(driver.now().micros < before + 1_000_000, "rows of clients do not wait");
+}
+
+#[test]
+fn a_limit_for_which_a_running_query_has_no_addresses_is_refused_with_what_to_do() {
+    let mut driver = open(&SimMachine::new(7), 1, &Feeds::new(0), 1);
+    deploy(&mut driver, vec![source(1, None, 0), limited(kept(2, 1), MemoryPolicy::Fail)]);
+    let mut set = |limit: u64| {
+        let memory = memory(limit, MemoryPolicy::Fail);
+        driver.wait(|handle, reply| handle.limit(ObjectId(2), memory, Vec::new(), reply))
+    };
+    set(8 << 30).unwrap();
+    let refused = set(9 << 30).unwrap_err();
+    assert_eq!(refused.code(), "LDB-3006");
+    let text = refused.to_string();
+    assert!(["p2", "9663676416", "8589934592", "restart"].iter().all(|word| text.contains(word)), "{text}");
+    assert_eq!(memory_of(&mut driver, 2).limit, 8 << 30, "what was set before counts");
 }
 
 #[test]

@@ -10,5 +10,6 @@ mod pausing;
 mod plans;
 mod pressure;
 mod requests;
+mod rotting;
 mod transactions;
 mod waiting;

@@ -6,6 +6,7 @@ use laminar_storage::recovery::{RecoveryOptions, recover};
 use super::durable::{counted_view, deploy, rows_of};
 use super::flow::{insert, options};
 use super::kit::*;
+use crate::engine::inspect::{Verified, look};
 use crate::engine::{Driver, EngineError, kept_plan, state_difference};
 use crate::graph::{ObjectSpec, OperatorSpec};
 use crate::ids::ObjectId;
@@ -83,6 +84,20 @@ fn state_of_another_layout_is_refused_before_it_is_read_with_the_difference_name
         assert_eq!([rows_of(&mut driver, 1), rows_of(&mut driver, 3)], rows, "{words}");
         driver.wait(|handle, reply| handle.shutdown(reply)).unwrap();
     }
+}
+
+#[test]
+fn state_of_another_layout_of_a_query_that_has_failed_refuses_neither_a_start_nor_a_look() {
+    let (machine, _) = written();
+    replace(&machine, 3, |entry| CatalogEntry {
+        plan: entry.plan.replace("count(*)", "integer sum(value)"),
+        settings: "failed: as it was".to_owned(),
+        ..entry
+    });
+    let found = look(&mut machine.disk(), true).unwrap();
+    let newest = &found.last().unwrap().verified;
+    assert!(matches!(newest, Some(Verified::Usable { .. })), "{newest:?}");
+    assert!(open(&machine).is_ok());
 }
 
 #[test]

@@ -205,6 +205,36 @@ fn a_sink_that_panics_is_shown_and_begun_anew_and_no_row_is_lost() {
 }
 
 #[test]
+fn a_sink_that_was_fenced_stays_so_also_when_its_end_panics() {
+    let (feeds, target) = (Feeds::new(1), Target::default());
+    let mut driver = open(&SimMachine::new(7), 1, &feeds, &target, 1);
+    deploy(&mut driver, vec![source(1, Some("test"), 0), plain_stream(2, 1), sink(3, 2, plain())]);
+    target.fenced.store(true, Ordering::SeqCst);
+    target.fragile.store(true, Ordering::SeqCst);
+    feeds.push(0, &rows(0, 10));
+    driver.advance(1_000_000).unwrap();
+    target.fragile.store(false, Ordering::SeqCst);
+    let state = state_of(&mut driver, 3);
+    assert!(matches!(&state, ObjectState::Failed(why) if why.contains("the target is another's")), "{state:?}");
+}
+
+#[test]
+fn a_source_that_could_not_be_asked_for_new_splits_runs_again_when_it_can() {
+    let (feeds, target) = (Feeds::new(1), Target::default());
+    let mut driver = open(&SimMachine::new(8), 1, &feeds, &target, 1);
+    deploy(&mut driver, vec![source(1, Some("test"), 0), kept(2, 1)]);
+    driver.advance(1_000_000).unwrap();
+    assert_eq!(state_of(&mut driver, 1), ObjectState::Running);
+    feeds.away.store(true, Ordering::SeqCst);
+    driver.advance(11_000_000).unwrap();
+    let state = state_of(&mut driver, 1);
+    assert!(matches!(&state, ObjectState::Waiting(why) if why.contains("the source is away")), "{state:?}");
+    feeds.away.store(false, Ordering::SeqCst);
+    driver.advance(11_000_000).unwrap();
+    assert_eq!(state_of(&mut driver, 1), ObjectState::Running);
+}
+
+#[test]
 fn a_source_that_panics_is_shown_with_its_words() {
     let (feeds, target) = (Feeds::new(1), Target::default());
     let mut driver = open(&SimMachine::new(6), 1, &feeds, &target, 1);

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 use laminar_storage::disk::SimMachine;
 
 use super::durable::{deploy, kept, open, rows_of};
-use super::flow::insert;
+use super::flow::{insert, options};
 use super::kit::*;
-use crate::engine::{Deployment, Driver, EngineError, Insert, Inserted, Reply, RequestKey};
+use crate::engine::push::Push;
+use crate::engine::{Deployment, Driver, EngineError, EngineOptions, Insert, Inserted, Reply, RequestKey};
 use crate::ids::ObjectId;
 
 /// A request of one row.
@@ -142,4 +143,27 @@ fn a_table_that_was_dropped_and_made_anew_knows_no_keys() {
     let mut driver = open(&machine.crash(3), 1, &Feeds::new(0), 2);
     assert!(send(&mut driver, request(2, 7, (1, 1, 1))).unwrap().repeated);
     assert_eq!(rows_of(&mut driver, 2), [vec![1, 1, 1]]);
+}
+
+#[test]
+fn the_memory_of_keys_stays_flat_over_restarts_between_which_all_of_them_are_replaced() {
+    let mut machine = SimMachine::new(1);
+    let options = || EngineOptions { shards: Some(4), request_keys: 500, ..options(1) };
+    let mut bytes = Vec::new();
+    for life in 0..6 {
+        let registry = registry(&Feeds::new(0));
+        let mut driver = Driver::on_disk(options(), registry, Arc::new(TinyCompiler), life + 1, &machine).unwrap().0;
+        if life == 0 {
+            deploy(&mut driver, vec![source(1, None, 0)]);
+        }
+        for key in 1_000 * life as i64..1_000 * (life as i64 + 1) {
+            driver.handle().insert(request(1, key, (key, key, key)), Reply::ignored());
+        }
+        driver.wait(|handle, reply| handle.checkpoint(reply)).unwrap();
+        let pushes = driver.engines().iter_mut().flat_map(|engine| &mut engine.pushes);
+        bytes.push(pushes.filter_map(Push::requests_arena).map(|(_, arena)| arena.bytes_used()).sum::<u64>());
+        drop(driver);
+        machine = machine.crash(life);
+    }
+    assert!(bytes[0] > 0 && bytes[5] <= bytes[1], "bytes at the end of each life: {bytes:?}");
 }

@@ -306,11 +306,11 @@ fn a_sink_over_rows_that_exist_writes_them_once_also_after_a_restart() {
     assert_eq!(ledger.rows(), [vec![1, 1, 1], vec![2, 2, 2], vec![3, 3, 3]]);
 }
 
-#[test]
-fn a_directory_older_than_its_target_stops_the_sink_for_good_and_sends_nothing() {
-    let (feeds, ledger) = (Feeds::new(0), Ledger::default());
-    let machine = SimMachine::new(7);
-    let mut driver = open(&machine, 2, &feeds, &ledger, 1);
+/// A copy of a directory with a source (1), a view (2) and a sink (3), whose original has gone on for one checkpoint,
+/// and what the target holds.
+fn behind(seed: u64, ledger: &Ledger) -> (SimMachine, Vec<Row>) {
+    let machine = SimMachine::new(seed);
+    let mut driver = open(&machine, 2, &Feeds::new(0), ledger, 1);
     deploy(&mut driver, vec![source(1, None, 0), kept(2, 1), exact(3, 2, &kept(2, 1))]);
     driver.wait(|handle, reply| handle.insert(insert(1, &[(1, 1, 1)]), reply)).unwrap();
     driver.wait(|handle, reply| handle.checkpoint(reply)).unwrap();
@@ -319,22 +319,53 @@ fn a_directory_older_than_its_target_stops_the_sink_for_good_and_sends_nothing()
     driver.wait(|handle, reply| handle.insert(insert(1, &[(2, 2, 2)]), reply)).unwrap();
     driver.wait(|handle, reply| handle.checkpoint(reply)).unwrap();
     driver.advance(1_000_000).unwrap();
-    let before = ledger.rows();
-    assert_eq!(before, [vec![1, 1, 1], vec![2, 2, 2]]);
+    let rows = ledger.rows();
+    assert_eq!(rows, [vec![1, 1, 1], vec![2, 2, 2]]);
+    (copy, rows)
+}
+
+fn is_fenced_as_older(driver: &mut Driver) {
+    let state = state_of(driver, 3);
+    assert!(matches!(&state, ObjectState::Failed(why) if why.contains("older copy")), "{state:?}");
+}
+
+#[test]
+fn a_directory_older_than_its_target_stops_the_sink_for_good_and_sends_nothing() {
+    let (feeds, ledger) = (Feeds::new(0), Ledger::default());
+    let (copy, before) = behind(7, &ledger);
     let owner = ledger.lock().owner;
-    drop(driver);
     let mut driver = open(&copy, 2, &feeds, &ledger, 2);
     driver.wait(|handle, reply| handle.insert(insert(1, &[(3, 3, 3)]), reply)).unwrap();
     driver.advance(30_000_000).unwrap();
     assert_eq!(ledger.rows(), before, "nothing is sent to a target that is ahead");
-    let state = state_of(&mut driver, 3);
-    assert!(matches!(&state, ObjectState::Failed(why) if why.contains("older copy")), "{state:?}");
+    is_fenced_as_older(&mut driver);
     assert_eq!(rows_of(&mut driver, 2), [vec![1, 1, 1], vec![3, 3, 3]], "what it reads goes on");
     drop(driver);
     let mut driver = open(&copy.crash(3), 1, &feeds, &ledger, 3);
     driver.advance(30_000_000).unwrap();
     assert!(matches!(state_of(&mut driver, 3), ObjectState::Failed(_)), "also after the next start");
     assert_eq!(ledger.rows(), before);
+    assert_eq!(ledger.lock().owner, owner, "the life that it was copied from goes on");
+}
+
+#[test]
+fn a_directory_older_than_its_target_finds_out_whatever_it_publishes_before_it_reaches_the_target() {
+    let ledger = Ledger::default();
+    let (copy, before) = behind(8, &ledger);
+    let owner = ledger.lock().owner;
+    ledger.lock().away = true;
+    let mut driver = open(&copy, 2, &Feeds::new(0), &ledger, 2);
+    let reached = ledger.lock().marker.unwrap();
+    let mut published = CheckpointNumber(0);
+    for row in 3..40 {
+        driver.wait(|handle, reply| handle.insert(insert(1, &[(row, row, row)]), reply)).unwrap();
+        published = driver.wait(|handle, reply| handle.checkpoint(reply)).unwrap();
+    }
+    assert!(published > reached, "{published} is beyond the marker {reached}");
+    ledger.lock().away = false;
+    driver.advance(30_000_000).unwrap();
+    assert_eq!(ledger.rows(), before, "nothing is sent to a target that is ahead");
+    is_fenced_as_older(&mut driver);
     assert_eq!(ledger.lock().owner, owner, "the life that it was copied from goes on");
 }
 

@@ -8,7 +8,7 @@ use laminar_storage::disk::SimMachine;
 use super::durable::{deploy, kept, open_with, plain_stream, rows_of};
 use super::flow::{insert, options, plain};
 use super::kit::*;
-use crate::engine::{Asker, Driver, EngineError, EngineOptions, Inserted, Reply};
+use crate::engine::{Asker, Driver, EngineError, EngineOptions, Insert, Inserted, Reply, RequestKey};
 
 const LIMIT: u64 = 8 << 10;
 
@@ -113,4 +113,27 @@ fn a_large_insert_waits_and_what_comes_behind_it_is_told_that_too_much_waits() {
     assert!(matches!(*large.answer.lock().unwrap(), Some(Ok(_))));
     let all: Vec<Vec<i64>> = (0..2000).map(|n| vec![n, n, n]).collect();
     assert_eq!(rows_of(&mut driver, 4), all, "all of it, and nothing of the other");
+}
+
+#[test]
+fn a_request_that_is_in_already_is_answered_as_the_first_also_while_its_sink_is_full() {
+    let target = Target::default();
+    let machine = SimMachine::new(5);
+    let options = EngineOptions { shards: Some(4), outbox_bytes: LIMIT, ..options(2) };
+    let mut driver = open_with(&machine, options, &Feeds::new(0), &target, 5);
+    deploy(&mut driver, vec![source(1, None, 0), plain_stream(2, 1), sink(3, 2, plain())]);
+    target.silent.store(true, Ordering::SeqCst);
+    let rows: Vec<(i64, i64, i64)> = (0..1000).map(|n| (n, n, n)).collect();
+    let request =
+        |body: &str| Insert { request: Some(RequestKey::new("key", "test", body.as_bytes())), ..insert(1, &rows) };
+    let send = |driver: &mut Driver, body: &str| driver.wait(|handle, reply| handle.insert(request(body), reply));
+    assert!(!send(&mut driver, "the first").unwrap().repeated);
+    driver.advance(100_000).unwrap();
+    let behind = Client::default();
+    behind.inserts(&driver, &[(5000, 1, 1)]);
+    let before = driver.now().micros;
+    let again = send(&mut driver, "the first").unwrap();
+    assert!(again.repeated && again.rows == 1000, "{again:?}");
+    assert!(matches!(send(&mut driver, "another"), Err(EngineError::KeyReused { .. })));
+    assert!(driver.now().micros < before + 1_000_000 && behind.answer.lock().unwrap().is_none(), "new rows wait");
 }

@@ -8,7 +8,7 @@ use crate::arena::{Arena, ArenaOptions, TableKey, TableShape};
 use crate::disk::{Disk, SimDisk, SimMachine};
 use crate::error::{Result, StorageError};
 use crate::ids::{ObjectId, OperatorId, ShardId};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const PATH: &str = "shard-0.pages";
 const TABLE: TableKey = TableKey { operator: OperatorId(3), part: 0 };
