@@ -22,7 +22,7 @@ pub(super) struct ShardState {
 }
 
 fn path(shard: usize) -> PathBuf {
-    PathBuf::from(format!("pages/shard-{shard}.pages"))
+    PathBuf::from(format!("state/{shard:04}.pages"))
 }
 
 impl ShardState {
