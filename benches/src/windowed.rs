@@ -96,14 +96,7 @@ impl Workload {
     }
 
     /// From the first row to the last of `groups` results at the sink.
-    pub fn stream(
-        &self,
-        source: &Prepared,
-        groups: u64,
-        reactors: usize,
-        interval: Duration,
-        delivery: &str,
-    ) -> Took {
+    pub fn stream(&self, source: &Prepared, groups: u64, reactors: usize, interval: Duration, delivery: &str) -> Took {
         let probe = Probe::default();
         runtime().block_on(async {
             let (database, _directory) = self.deploy_with(source, &probe, reactors, (interval, delivery)).await;
