@@ -16,7 +16,7 @@ pub struct WalReplay {
     pub log: WalLog,
     /// How far the checkpoint contains it; `None` when the log is younger than the checkpoint.
     pub mark: Option<WalMark>,
-    /// Where it ends: everything before is known to be durable.
+    /// Where it ends; a later reading must come as far.
     pub end: Lsn,
 }
 
