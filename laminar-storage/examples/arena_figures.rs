@@ -180,7 +180,7 @@ fn checkpoint(file: &mut PageFile, disk: &mut dyn Disk, arena: &mut Arena) -> Re
     arena.freeze();
     let mut arrived = Vec::new();
     loop {
-        match file.write_step(arena, disk, 256 << 10)? {
+        match file.write_step(arena, disk, &mut (256 << 10))? {
             WriteStep::Done => break,
             WriteStep::Blocked => disk.wait(),
             WriteStep::More => {}

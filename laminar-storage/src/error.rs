@@ -3,7 +3,7 @@
 //! Invariant: every variant has a code that never changes its meaning, says whether trying again
 //! can help, and names the place (file and offset) where it has one.
 
-use crate::disk::{DiskError, DiskErrorKind};
+use crate::disk::DiskError;
 
 /// Result of a storage call.
 pub type Result<T> = std::result::Result<T, StorageError>;
@@ -100,14 +100,14 @@ pub enum StorageError {
         /// What was needed from it.
         detail: String,
     },
-    /// The format is newer than this program.
-    #[error("LDB-1011: {file} has format version {found}, this program reads up to {supported}; start a newer release")]
+    /// The format is not this program's.
+    #[error("LDB-1011: {file} has format version {found}, {}", wanted_release(*.found, *.supported))]
     Version {
         /// Path inside the data directory.
         file: String,
         /// Version found.
         found: u32,
-        /// Newest version this program reads.
+        /// Version that this program reads.
         supported: u32,
     },
     /// No retained checkpoint can be used.
@@ -180,9 +180,27 @@ impl StorageError {
             | Self::Order { .. } => Retry::Never,
         }
     }
+}
 
-    /// True when the simulated machine lost power under the call.
-    pub fn is_power_loss(&self) -> bool {
-        matches!(self, Self::Disk { source, .. } if source.kind == DiskErrorKind::Dead)
+/// Which release a file of another format version needs.
+fn wanted_release(found: u32, supported: u32) -> String {
+    if found > supported {
+        return format!("this program reads up to {supported}; start a newer release");
+    }
+    format!(
+        "which an older release wrote, and this program reads {supported}; go on with that release, or start this one \
+         with an empty data_dir and read the sources anew"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_format_names_the_release_that_it_needs() {
+        let said = |found| StorageError::Version { file: "f".to_owned(), found, supported: 2 }.to_string();
+        assert!(said(3).starts_with("LDB-1011: f has format version 3, ") && said(3).contains("start a newer release"));
+        assert!(said(1).contains("which an older release wrote") && !said(1).contains("newer"), "{}", said(1));
     }
 }

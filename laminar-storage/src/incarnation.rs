@@ -1,6 +1,6 @@
 //! The incarnation file: which data directory this is, and how often it was started.
 //!
-//! Two equal copies in one file, replaced by rename. Made durable before anything else at start.
+//! Two equal copies in one file, replaced by rename. Made durable at a start before anything that carries its number.
 //!
 //! Invariant: no two starts of one data directory get the same number, whatever crashes between.
 
@@ -36,28 +36,26 @@ pub struct Identity {
     pub repaired: bool,
 }
 
-/// Counts the incarnation up, durably. `fresh` becomes the identity of an empty directory; the caller
-/// draws it at random.
+/// The identity of the next start, which counts one up; nothing is written. `fresh` becomes the identity of an empty
+/// directory; the caller draws it at random.
 ///
 /// # Errors
 /// [`StorageError::Missing`] when the directory was in use but has no incarnation file,
 /// [`StorageError::Foreign`], [`StorageError::Version`], the disk's.
-pub fn advance(disk: &mut dyn Disk, fresh: DirectoryId) -> Result<Identity> {
-    let next = match Blocking::new(disk).read_file(Path::new(PATH), 4 * COPY_BYTES) {
+pub fn next(disk: &mut dyn Disk, fresh: DirectoryId) -> Result<Identity> {
+    match Blocking::new(disk).read_file(Path::new(PATH), 4 * COPY_BYTES) {
         Ok(content) => {
             let former = parse(&content)?;
             let incarnation =
                 former.incarnation.0.checked_add(1).ok_or_else(|| foreign("the last number is used up"))?;
-            Identity { incarnation: Incarnation(incarnation), ..former }
+            Ok(Identity { incarnation: Incarnation(incarnation), ..former })
         }
         Err(error) if error.kind == DiskErrorKind::NotFound => {
             refuse_if_used(disk)?;
-            Identity { directory: fresh, incarnation: Incarnation(1), repaired: false }
+            Ok(Identity { directory: fresh, incarnation: Incarnation(1), repaired: false })
         }
-        Err(error) => return Err(StorageError::disk("read the incarnation file")(error)),
-    };
-    write(disk, &next)?;
-    Ok(next)
+        Err(error) => Err(StorageError::disk("read the incarnation file")(error)),
+    }
 }
 
 /// The identity as the last start left it.
@@ -90,7 +88,11 @@ fn refuse_if_used(disk: &mut dyn Disk) -> Result<()> {
     }
 }
 
-fn write(disk: &mut dyn Disk, identity: &Identity) -> Result<()> {
+/// Makes the identity of this start durable.
+///
+/// # Errors
+/// The disk's.
+pub fn write(disk: &mut dyn Disk, identity: &Identity) -> Result<()> {
     let what = "write the incarnation file";
     Blocking::new(disk).remove_if_there(Path::new(NEXT_PATH)).map_err(StorageError::disk(what))?;
     let file = disk.create(Path::new(NEXT_PATH)).map_err(StorageError::disk(what))?;

@@ -169,7 +169,7 @@ fn checkpoint(file: &mut PageFile, arena: &mut Arena, disk: &mut RealDisk) -> la
             file.complete(&completion).expect("the disk works");
         }
     };
-    while file.write_step(arena, disk, 64 << 20).expect("a step") != WriteStep::Done {
+    while file.write_step(arena, disk, &mut (64 << 20)).expect("a step") != WriteStep::Done {
         settle(file, disk);
     }
     loop {

@@ -38,11 +38,7 @@ impl Parts {
     /// Finds the newest checkpoint; unless that is beyond `known`, first fences older lives and removes what they
     /// left behind.
     fn begin(&mut self, known: CheckpointNumber) -> io::Result<Option<CheckpointNumber>> {
-        if !self.directory.exists() {
-            fs::create_dir(&self.directory)?;
-        }
-        // In every life: the one that made the directory may have ended before its name was safe.
-        sync_directory(self.directory.parent().unwrap_or(Path::new("/")))?;
+        self.make_directory()?;
         let newest = self.newest()?;
         if newest > Some(known) {
             return Ok(newest);
@@ -65,6 +61,24 @@ impl Parts {
         let newest = self.newest()?;
         self.life = Some(life);
         Ok(newest)
+    }
+
+    /// The directory, its name safe.
+    fn make_directory(&self) -> io::Result<()> {
+        let parent = self.directory.parent().unwrap_or(Path::new("/"));
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("'{}': {error}", parent.display()));
+        match File::open(parent) {
+            Ok(parent) => {
+                if !self.directory.exists() {
+                    fs::create_dir(&self.directory)?;
+                }
+                // In every life: the one that made the directory may have ended before its name was safe.
+                parent.sync_all().map_err(named)
+            }
+            // No life of ours made it: none makes a directory where the parent cannot be opened.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && self.directory.is_dir() => Ok(()),
+            Err(error) => Err(named(error)),
+        }
     }
 
     /// The directories of lives of this writer.

@@ -54,17 +54,18 @@ pub struct SplitState {
 #[derive(Default)]
 pub struct Lost {
     asked: AtomicBool,
-    range: Mutex<Option<(i64, i64)>>,
+    answer: Mutex<Option<Result<(i64, i64), Trouble>>>,
 }
 
 impl Lost {
-    /// The oldest and the next offset of the partition; asks for them if nobody has.
-    pub fn range(&self) -> Option<(i64, i64)> {
-        let range = *lock(&self.range);
-        if range.is_none() {
-            self.asked.store(true, Ordering::Release);
+    /// The oldest and the next offset of the partition, or why the broker does not tell; asks until they are known.
+    pub fn range(&self) -> Option<Result<(i64, i64), Trouble>> {
+        let mut answer = lock(&self.answer);
+        if let Some(Ok(range)) = *answer {
+            return Some(Ok(range));
         }
-        range
+        self.asked.store(true, Ordering::Release);
+        answer.take()
     }
 }
 
@@ -126,18 +127,23 @@ impl ConsumerContext for Events {
     }
 }
 
+/// Whether an error says that the brokers are away.
+fn is_outage(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::AllBrokersDown
+                | Code::BrokerTransportFailure
+                | Code::Resolve
+                | Code::OperationTimedOut
+                | Code::RequestTimedOut
+        )
+    )
+}
+
 impl Outage {
     fn note(&self, error: &KafkaError, reason: &str) {
-        if !matches!(
-            error.rdkafka_error_code(),
-            Some(
-                Code::AllBrokersDown
-                    | Code::BrokerTransportFailure
-                    | Code::Resolve
-                    | Code::OperationTimedOut
-                    | Code::RequestTimedOut
-            )
-        ) {
+        if !is_outage(error) {
             tracing::warn!(%error, reason, "kafka client");
             return;
         }
@@ -283,12 +289,16 @@ impl Client {
         let splits = lock(&self.splits).clone();
         for split in splits.iter().filter(|split| split.lost.asked.swap(false, Ordering::AcqRel)) {
             match self.consumer.fetch_watermarks(&split.topic, split.partition, ANSWER_TIMEOUT) {
-                Ok(range) => {
-                    *lock(&split.lost.range) = Some(range);
+                Err(error) if is_outage(&error) => {
+                    // The outage is told; asked again with the next look.
+                    self.events.note(&error, &error.to_string());
+                    split.lost.asked.store(true, Ordering::Release);
+                }
+                answer => {
+                    let answer = answer.map_err(|error| Trouble::from_broker(&error, &self.servers, &split.topic));
+                    *lock(&split.lost.answer) = Some(answer);
                     split.wake.wake();
                 }
-                // Asked again with the next look.
-                Err(_) => split.lost.asked.store(true, Ordering::Release),
             }
         }
     }

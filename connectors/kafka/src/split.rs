@@ -94,14 +94,15 @@ impl KafkaSplit {
     }
 
     /// The stashed error, again and again where the reader is broken. A lost place is told with what the broker has,
-    /// which another thread has to find out.
+    /// which another thread has to find out, or with why it does not say.
     fn report(&mut self) -> Result<Polled, ConnectorError> {
         let kept = if self.broken { self.stashed.clone() } else { self.stashed.take() };
         let Some(Trouble::Gone { topic, partition, wanted, .. }) = kept else {
             return Err(kept.unwrap_or_else(|| Trouble::Client("an error without a cause".into())).into());
         };
         match (self.state.lost.range(), self.client.as_ref()) {
-            (Some((low, high)), _) => Err(Trouble::Gone { topic, partition, wanted, low, high }.into()),
+            (Some(Ok((low, high))), _) => Err(Trouble::Gone { topic, partition, wanted, low, high }.into()),
+            (Some(Err(trouble)), _) => Err(trouble.into()),
             (None, Some(client)) if client.health() == Health::Down => Err(client.outage().into()),
             (None, _) => {
                 self.service.unpark();

@@ -11,7 +11,7 @@ use laminar_core::connector::{Applier, ConnectorError, Frame, FrameRecord, Readi
 use laminar_core::graph::Delivery;
 use laminar_core::ids::{CheckpointNumber, ShardId};
 
-use crate::error::Trouble;
+use crate::error::{Place, Trouble};
 use crate::options::PostgresSinkOptions;
 use crate::progress::{Progress, Taken};
 use crate::rows::{Changes, parts};
@@ -51,7 +51,9 @@ impl PostgresApplier {
     fn begin(&mut self, known: CheckpointNumber) -> Result<Option<CheckpointNumber>, Trouble> {
         self.running = None;
         (self.waiting, self.bytes) = (Vec::new(), 0);
-        let session = Session::open(&self.options, &self.name)?;
+        let table = self.options.table.clone();
+        let place = Place { server: self.options.place(), table, keyed: !self.target.key.is_empty() };
+        let session = Session::open(&self.options, place, &self.name)?;
         let statements = self.target.prepare(&session, self.delivery)?;
         let (progress, marker) = match self.delivery {
             Delivery::AtLeastOnce => (None, None),

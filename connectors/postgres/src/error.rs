@@ -28,6 +28,8 @@ pub struct Place {
     pub server: String,
     /// The table, quoted.
     pub table: String,
+    /// Whether its rows replace each other by a key.
+    pub keyed: bool,
 }
 
 /// A failure of the PostgreSQL connector.
@@ -156,8 +158,12 @@ impl Trouble {
                 Self::BrokenOff { server, table, reason }
             }
             (_, "23505") => {
-                let advice =
-                    "a value that passes from one row to another needs its constraint DEFERRABLE INITIALLY DEFERRED";
+                let advice = if place.keyed {
+                    "a value that passes from one row to another needs its constraint DEFERRABLE INITIALLY DEFERRED"
+                } else {
+                    "rows of this sink are only added: state key = 'column, …' so that a row replaces the one before it, or \
+                     drop the constraint"
+                };
                 Self::Refused { table, reason: format!("{reason}; {advice}") }
             }
             _ => Self::Refused { table, reason },

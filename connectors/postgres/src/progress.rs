@@ -10,6 +10,7 @@ use tokio_postgres::{Row, Statement};
 use crate::error::Trouble;
 use crate::lasting;
 use crate::session::Session;
+use crate::target::is_key;
 
 /// How often the table is looked for while others make it at the same time.
 const ATTEMPTS: u32 = 5;
@@ -136,6 +137,9 @@ fn check_columns(session: &Session, table: &str) -> Result<(), Trouble> {
             Some(found) => return Err(unfit(table, &format!("its column {name} is {found}, not {}", types[0]))),
             None => return Err(unfit(table, &format!("it has no column {name}, and so holds no markers"))),
         }
+    }
+    if !is_key(session, table, vec!["sink"])? {
+        return Err(unfit(table, "it has no primary key and no unique index over its column sink alone"));
     }
     Ok(())
 }

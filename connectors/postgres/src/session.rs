@@ -26,12 +26,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects and sets what the sink relies on; `name` is what the server's administrator sees.
+    /// Connects and sets what the sink relies on; `name` is what the server's administrator sees, `place` what errors
+    /// name.
     ///
     /// # Errors
     /// The server is away or refuses us.
-    pub fn open(options: &PostgresSinkOptions, name: &str) -> Result<Self, Trouble> {
-        let place = Place { server: options.place(), table: options.table.clone() };
+    pub fn open(options: &PostgresSinkOptions, place: Place, name: &str) -> Result<Self, Trouble> {
         let mut config = Config::new();
         config
             .host(options.host.trim())

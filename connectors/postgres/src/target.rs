@@ -16,7 +16,7 @@ const TABLE: &str = "SELECT oid, relkind::text FROM pg_class WHERE oid = to_regc
 const COLUMNS: &str = "SELECT a.attname, format_type(a.atttypid, a.atttypmod), t.typcategory::text, a.attnotnull, \
      a.attgenerated <> '' OR a.attidentity = 'a' \
      FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped";
-const UNIQUE: &str = "SELECT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate \
+const UNIQUE: &str = "SELECT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = to_regclass($1) AND i.indisunique AND i.indimmediate \
      AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL AND $2::text[] = ( \
      SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE \"C\") \
      FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place) \
@@ -25,7 +25,11 @@ const UNIQUE_OVER: &str = "SELECT i.indexrelid::regclass::text FROM pg_index i W
      AND i.indisvalid AND NOT EXISTS ( \
      SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place) \
      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number \
-     WHERE k.place <= i.indnkeyatts AND a.attname::text <> ALL ($2::text[])) LIMIT 1";
+     WHERE k.place <= i.indnkeyatts AND a.attname::text <> ALL ($2::text[])) \
+     AND (i.indexprs IS NULL OR NOT EXISTS ( \
+     SELECT FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
+     WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refclassid = 'pg_class'::regclass \
+     AND d.refobjid = i.indrelid AND a.attname::text <> ALL ($2::text[]))) LIMIT 1";
 
 /// The rows and their key, and the name of the table.
 #[derive(Clone, Debug)]
@@ -44,6 +48,15 @@ pub struct Statements {
     pub write: Statement,
     /// Removes the rows of an array of keys, where there is a key.
     pub remove: Option<Statement>,
+}
+
+/// Whether one row at most of `table` (SQL) has the same values in these columns, so that it can be replaced by them.
+///
+/// # Errors
+/// The server fails.
+pub fn is_key(session: &Session, table: &str, mut columns: Vec<&str>) -> Result<bool, Trouble> {
+    columns.sort_unstable();
+    Ok(session.run(async |client| client.query_one(UNIQUE, &[&table, &columns]).await)?.get(0))
 }
 
 impl Target {
@@ -69,7 +82,7 @@ impl Target {
         }
         self.check_columns(session, oid)?;
         if !self.key.is_empty() {
-            self.check_key(session, oid)?;
+            self.check_key(session)?;
         } else if delivery == Delivery::AtLeastOnce {
             self.check_repetition(session, oid)?;
         }
@@ -122,11 +135,8 @@ impl Target {
         }
     }
 
-    fn check_key(&self, session: &Session, oid: u32) -> Result<(), Trouble> {
-        let mut names: Vec<&str> = self.key_names().collect();
-        names.sort_unstable();
-        let unique: bool = session.run(async |client| client.query_one(UNIQUE, &[&oid, &names]).await)?.get(0);
-        if unique {
+    fn check_key(&self, session: &Session) -> Result<(), Trouble> {
+        if is_key(session, &self.table, self.key_names().collect())? {
             return Ok(());
         }
         let key = list("", self.key_names());

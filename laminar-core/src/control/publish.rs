@@ -154,7 +154,7 @@ impl Control {
         }
         // The manifest lists islands by id.
         islands.sort_by_key(|state| state.island);
-        CheckpointDraft { shard_count: u32::from(self.shards.shards()), islands, wal, sinks: Vec::new() }
+        CheckpointDraft { shard_count: u32::from(self.shards.shards()), islands, wal }
     }
 
     fn place(&self, group: GroupId) -> Option<Place> {

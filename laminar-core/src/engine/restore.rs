@@ -4,7 +4,6 @@
 //! is one checkpoint with everything pushed after it, or nothing in a fresh directory.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::attach::{arena_bytes, pipeline_of};
@@ -130,7 +129,6 @@ pub fn restore(options: &RestoreOptions, mut disk: Box<dyn Disk + Send>) -> std:
         Ok(())
     };
     let mut recovered = recover(disk.as_mut(), recovery, &mut measured)?;
-    create_state_directory(disk.as_mut())?;
     let count = recovered.checkpoint.as_ref().map_or(u32::from(options.shards), |c| c.draft.shard_count);
     let shards = ShardMap::new(count as u16, options.reactors);
     let boot = boot(disk.as_mut(), &mut recovered, &options.progress)?;
@@ -169,7 +167,9 @@ pub fn restore(options: &RestoreOptions, mut disk: Box<dyn Disk + Send>) -> std:
 fn verify(disk: &mut dyn Disk, checkpoint: &Checkpoint) -> Result<u64> {
     let mut bytes = 0;
     for mark in page_marks(std::slice::from_ref(checkpoint)) {
-        bytes += PageFile::open(disk, &page_path(mark.shard), mark.shard, &[mark])?.marked_bytes();
+        let page = PageFile::open(disk, &page_path(mark.shard), mark.shard, &[mark])?;
+        bytes += page.marked_bytes();
+        page.close(disk);
     }
     Ok(bytes)
 }
@@ -186,12 +186,6 @@ pub fn page_marks(checkpoints: &[Checkpoint]) -> Vec<PageFileMark> {
         }
     }
     marks
-}
-
-fn create_state_directory(disk: &mut dyn Disk) -> Result<()> {
-    let what = "create the directory of page files";
-    disk.create_dir(Path::new("state")).map_err(StorageError::disk(what))?;
-    Blocking::new(disk).sync_dir(Path::new("")).map_err(StorageError::disk(what))
 }
 
 fn boot(

@@ -21,8 +21,8 @@ use laminar_storage::disk::{Completion, Disk};
 use laminar_storage::page_file::{Finish, PageFile, PageFileMark, WriteStep};
 use laminar_storage::wal::Wal;
 
-/// Bytes of images written in one turn.
-const WRITE_BUDGET: usize = 1 << 20;
+/// Bytes of images written in one turn, over all arenas.
+const WRITE_BUDGET: i64 = 1 << 20;
 
 /// Pause after a full disk, in microseconds.
 const NO_SPACE_PAUSE_US: u64 = 200_000;
@@ -199,11 +199,12 @@ impl Store {
     ) -> Result<bool, EngineError> {
         let Some(job) = self.job.as_mut() else { return Ok(false) };
         if !job.written {
+            let mut left = WRITE_BUDGET;
             let of_fragments =
                 fragments.iter_mut().flatten().flat_map(|fragment| fragment.arenas.iter_mut().enumerate());
             let of_requests = pushes.iter_mut().filter_map(Push::requests_arena);
             for (slot, arena) in of_fragments.chain(of_requests).filter(|(_, arena)| arena.is_frozen()) {
-                match self.pages[slot].write_step(arena, self.disk.as_mut(), WRITE_BUDGET)? {
+                match self.pages[slot].write_step(arena, self.disk.as_mut(), &mut left)? {
                     WriteStep::Done => {}
                     WriteStep::More => return Ok(true),
                     WriteStep::Blocked => return Ok(false),

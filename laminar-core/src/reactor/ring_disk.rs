@@ -156,7 +156,7 @@ impl Disk for RingDisk {
         self.inner.read_at(file, offset, into)
     }
 
-    fn reader(&mut self, file: FileId) -> DiskResult<Box<dyn ReadAt>> {
+    fn reader(&mut self, file: FileId) -> DiskResult<Arc<dyn ReadAt>> {
         self.inner.reader(file)
     }
 

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 pub(crate) const CLASSES: [usize; 13] = [32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1008, 1344, 2032];
 const HEADER_BYTES: usize = 32;
 const UNIT_BYTES: usize = 16;
+/// Pages of an image looked into at once: of each only the bitmap is read.
+const PAGES_AT_ONCE: usize = 64;
 /// Longest blob whatever the configuration says; `state.max_value` is at most this.
 pub const MAX_BLOB_BYTES: usize = 16 << 20;
 
@@ -165,9 +167,14 @@ impl Blobs {
         Ok(())
     }
 
-    /// Looks into the next page of an image; `false` when there is none left.
+    /// Looks into the next pages of an image; `false` when there was none left.
     pub(crate) fn sweep(&mut self, pages: &Pages) -> Result<bool, ArenaError> {
-        let Some(page) = self.unswept.pop() else { return Ok(false) };
+        let next = self.unswept.split_off(self.unswept.len().saturating_sub(PAGES_AT_ONCE));
+        next.iter().rev().try_for_each(|page| self.sweep_page(pages, *page))?;
+        Ok(!next.is_empty())
+    }
+
+    fn sweep_page(&mut self, pages: &Pages, page: u32) -> Result<(), ArenaError> {
         let base = page as usize * PAGE_BYTES;
         let class = pages.descriptor(page as usize).map_or(usize::MAX, |found| found.depth as usize);
         if class >= CLASSES.len() || bitmap(pages, base) & !full(class) != 0 {
@@ -176,7 +183,7 @@ impl Blobs {
         if bitmap(pages, base) != full(class) {
             self.room[class].push(page);
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Whether a reference read from an image names a live blob of `table`.

@@ -142,12 +142,11 @@ impl Region {
         self.span.absent.map(|absent| unsafe { absent.as_ref() })
     }
 
-    /// Fills a segment if it is absent.
-    pub(crate) fn fill(&mut self, segment: usize) -> Result<()> {
-        if let Some(absent) = self.absent().filter(|absent| absent.is_missing(segment)) {
-            self.span.fill(absent, segment)?;
-        }
-        Ok(())
+    /// Fills a segment if it is absent; whether it was.
+    pub(crate) fn fill(&mut self, segment: usize) -> Result<bool> {
+        let Some(absent) = self.absent().filter(|absent| absent.is_missing(segment)) else { return Ok(false) };
+        self.span.fill(absent, segment)?;
+        Ok(true)
     }
 
     /// Fills the next absent segment; `false` when there is none.

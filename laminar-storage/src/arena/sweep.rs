@@ -82,7 +82,7 @@ impl Arena {
 }
 
 impl Table {
-    /// One step: a bucket, a blob page or some pages of entries.
+    /// One step: a bucket, some blob pages or some pages of entries.
     pub(crate) fn sweep(&mut self, pages: &Pages) -> Result<(), ArenaError> {
         let Some(mut unswept) = self.unswept.take() else { return Ok(()) };
         let over = self.sweep_piece(pages, &mut unswept);

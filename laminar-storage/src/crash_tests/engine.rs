@@ -252,7 +252,6 @@ impl Engine {
             shard_count: SHARDS as u32,
             islands: vec![IslandState { island: IslandId(1), epoch, cursors: Vec::new(), pages, outboxes }],
             wal: vec![WalMark { log, end: None, floor: contained.into_iter().min().unwrap(), shards }],
-            sinks: self.publisher.retention().sinks(),
         }
     }
 
@@ -284,9 +283,7 @@ impl Engine {
         }
         target.marker = newest.number;
         oracle.target = target;
-        check(oracle.target_holds(newest.number))?;
-        self.publisher.sink_applied(SINK, newest.number);
-        Ok(())
+        check(oracle.target_holds(newest.number))
     }
 
     /// Frees what no kept checkpoint and no target needs.
@@ -323,6 +320,6 @@ fn verify_state(disk: &mut dyn Disk, _: DirectoryId, checkpoint: &Checkpoint) ->
     let mut pages = checkpoint.draft.islands.iter().flat_map(|island| &island.pages);
     pages.try_for_each(|kept| match PageFileMark::decode(&kept.bytes) {
         Some(mark) => ShardState::verify(disk, mark),
-        None => Err(StorageError::Missing { file: "pages".to_owned(), detail: "a mark does not verify".to_owned() }),
+        None => Err(StorageError::Missing { file: "state".to_owned(), detail: "a mark does not verify".to_owned() }),
     })
 }

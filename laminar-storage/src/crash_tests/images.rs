@@ -35,7 +35,7 @@ fn every_promise_holds_on_whatever_a_power_cut_leaves() {
     };
     assert!(happened("rename", "MANIFEST") > 1, "the manifest is replaced");
     assert!(happened("rename", "wal") > 2 && happened("create", "wal") > 1, "the log rolls and uses files again");
-    assert!(happened("sync", "outbox") > 10 && happened("write", "pages") > 10, "there are checkpoints");
+    assert!(happened("sync", "outbox") > 10 && happened("write", "state") > 10, "there are checkpoints");
     assert!(happened("remove", "outbox") + happened("rename", "outbox") > 0, "staged rows are freed");
     let subsets = (IMAGES.div_ceil(whole.operations()) - TORN - 2) * soak();
     let mut images = 0;

@@ -22,7 +22,7 @@ pub(super) struct ShardState {
 }
 
 fn path(shard: usize) -> PathBuf {
-    PathBuf::from(format!("pages/shard-{shard}.pages"))
+    PathBuf::from(format!("state/{shard:04}.pages"))
 }
 
 impl ShardState {
@@ -102,7 +102,7 @@ impl ShardState {
     /// Goes on with writing the frozen state; the mark when it is durable.
     pub(super) fn write(&mut self, disk: &mut SimDisk) -> Result<Option<PageFileMark>> {
         if self.mark.is_none()
-            && self.file.write_step(&mut self.arena, disk, 32 << 10)? == WriteStep::Done
+            && self.file.write_step(&mut self.arena, disk, &mut (32 << 10))? == WriteStep::Done
             && let Finish::Done(mark) = self.file.finish(disk)?
         {
             self.mark = Some(mark);

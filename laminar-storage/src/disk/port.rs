@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A file opened through one [`Disk`]; valid only there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,7 +86,7 @@ impl std::error::Error for DiskError {}
 pub type DiskResult<T> = Result<T, DiskError>;
 
 /// An open file that is only read, apart from its [`Disk`].
-pub trait ReadAt: Send {
+pub trait ReadAt: Send + Sync {
     /// Reads up to `into.len()` bytes at `offset`; returns how many, less only at the end of file.
     ///
     /// # Errors
@@ -124,10 +125,11 @@ pub trait Disk {
     fn read_at(&mut self, file: FileId, offset: u64, into: &mut [u8]) -> DiskResult<usize>;
 
     /// A reader of an open file that can be kept where the disk is not at hand; it stays valid when the file is closed.
+    /// It shares the file's descriptor: any number of readers costs none.
     ///
     /// # Errors
     /// `Io`.
-    fn reader(&mut self, file: FileId) -> DiskResult<Box<dyn ReadAt>>;
+    fn reader(&mut self, file: FileId) -> DiskResult<Arc<dyn ReadAt>>;
 
     /// Names of the files in a directory, sorted; empty when it does not exist.
     ///

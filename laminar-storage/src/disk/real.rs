@@ -284,10 +284,9 @@ impl Disk for RealDisk {
         self.file(file)?.read_at(offset, into)
     }
 
-    fn reader(&mut self, file: FileId) -> DiskResult<Box<dyn ReadAt>> {
-        let open = self.file(file)?;
-        let again = open.file.try_clone().map_err(|error| disk_error("open again", &open.path, &error))?;
-        Ok(Box::new(Open { file: again, path: open.path.clone() }))
+    fn reader(&mut self, file: FileId) -> DiskResult<Arc<dyn ReadAt>> {
+        let open: Arc<Open> = Arc::clone(self.file(file)?);
+        Ok(open)
     }
 
     fn list(&mut self, dir: &Path) -> DiskResult<Vec<String>> {

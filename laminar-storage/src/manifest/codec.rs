@@ -4,9 +4,7 @@
 //! and accepts only what encoding writes: nothing is left over, every code is known.
 
 use super::catalog::{Catalog, CatalogChange, CatalogEntry, ObjectKind};
-use super::record::{
-    Checkpoint, CheckpointDraft, Cursor, IslandState, OutboxMark, PageFileMark, SinkProgress, WalMark,
-};
+use super::record::{Checkpoint, CheckpointDraft, Cursor, IslandState, OutboxMark, PageFileMark, WalMark};
 use crate::ids::{CheckpointNumber, Epoch, Incarnation, IslandId, Lsn, ObjectId, OutboxPosition, ReactorId, ShardId};
 use crate::wal::WalLog;
 
@@ -88,11 +86,9 @@ fields! {
     OutboxMark { sink: ObjectId, shard: ShardId, position: OutboxPosition, acknowledged: OutboxPosition }
     WalLog { incarnation: Incarnation, reactor: ReactorId }
     WalMark { log: WalLog, end: Option<Lsn>, floor: Lsn, shards: Vec<(ShardId, Lsn)> }
-    SinkProgress { sink: ObjectId, applied: CheckpointNumber }
     IslandState {
         island: IslandId, epoch: Epoch, cursors: Vec<Cursor>, pages: Vec<PageFileMark>, outboxes: Vec<OutboxMark>
     }
-    CheckpointDraft { shard_count: u32, islands: Vec<IslandState>, wal: Vec<WalMark>, sinks: Vec<SinkProgress> }
     Checkpoint {
         number: CheckpointNumber, incarnation: Incarnation, catalog_version: u64,
         retained: Vec<CheckpointNumber>, draft: CheckpointDraft
@@ -101,6 +97,27 @@ fields! {
         id: ObjectId, name: String, kind: ObjectKind, sql: String, plan: String, plan_version: u32, settings: String
     }
     CatalogChange { upserts: Vec<CatalogEntry>, drops: Vec<ObjectId> }
+}
+
+/// Behind the fields stands the count of a list that is always empty (decision 0061).
+impl Encode for CheckpointDraft {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.shard_count.encode(out);
+        self.islands.encode(out);
+        self.wal.encode(out);
+        0_u32.encode(out);
+    }
+}
+
+impl Decode for CheckpointDraft {
+    const MIN_BYTES: usize = 16;
+    fn decode(input: &mut &[u8]) -> Decoded<Self> {
+        let draft = Self { shard_count: u32::decode(input)?, islands: Vec::decode(input)?, wal: Vec::decode(input)? };
+        if u32::decode(input)? != 0 {
+            return Err("a list that is always empty has items");
+        }
+        Ok(draft)
+    }
 }
 
 impl Encode for ObjectKind {

@@ -15,7 +15,7 @@ mod verify;
 
 pub use catalog::{Catalog, CatalogChange, CatalogEntry, ObjectKind};
 pub use publish::{Publisher, PublisherOptions};
-pub use record::{Checkpoint, CheckpointDraft, Cursor, IslandState, OutboxMark, PageFileMark, SinkProgress, WalMark};
+pub use record::{Checkpoint, CheckpointDraft, Cursor, IslandState, OutboxMark, PageFileMark, WalMark};
 pub use retain::Retention;
 pub use verify::{ManifestFile, read};
 

@@ -14,7 +14,7 @@ use super::verify::ManifestFile;
 use crate::crash_point::{CrashPoint, reach};
 use crate::disk::{Blocking, Disk, DiskErrorKind, DiskOp, FileId};
 use crate::error::{Result, StorageError};
-use crate::ids::{CheckpointNumber, Epoch, Incarnation, ObjectId};
+use crate::ids::{CheckpointNumber, Epoch, Incarnation};
 use crate::log::{DirectoryId, LogId};
 
 const RESERVE_PATH: &str = "RESERVE";
@@ -100,15 +100,6 @@ impl Publisher {
         CheckpointNumber((self.last_number.0 + 1).max(first))
     }
 
-    /// Publishes a checkpoint under the next number, which it returns.
-    ///
-    /// # Errors
-    /// Those of [`Publisher::publish_numbered`].
-    pub fn publish_checkpoint(&mut self, disk: &mut dyn Disk, draft: CheckpointDraft) -> Result<CheckpointNumber> {
-        let number = self.next_number();
-        self.publish_numbered(disk, number, draft).map(|()| number)
-    }
-
     /// Publishes a checkpoint under a number that was given to it before; everything it names must be durable.
     ///
     /// # Errors
@@ -189,16 +180,6 @@ impl Publisher {
     /// The kept checkpoints; what none of them names may be freed.
     pub const fn retention(&self) -> &Retention {
         &self.retention
-    }
-
-    /// A sink's target has taken everything up to a checkpoint.
-    pub fn sink_applied(&mut self, sink: ObjectId, checkpoint: CheckpointNumber) {
-        self.retention.sink_applied(sink, checkpoint);
-    }
-
-    /// A sink was dropped; it holds back no checkpoint any more.
-    pub fn sink_dropped(&mut self, sink: ObjectId) {
-        self.retention.sink_dropped(sink);
     }
 
     /// False when the space kept aside is used up or could not be allocated.
@@ -332,6 +313,19 @@ impl Publisher {
             self.failed.get_or_insert_with(|| error.to_string());
         }
         outcome
+    }
+}
+
+#[cfg(test)]
+impl Publisher {
+    /// Publishes a checkpoint under the next number, which it returns.
+    pub(crate) fn publish_checkpoint(
+        &mut self,
+        disk: &mut dyn Disk,
+        draft: CheckpointDraft,
+    ) -> Result<CheckpointNumber> {
+        let number = self.next_number();
+        self.publish_numbered(disk, number, draft).map(|()| number)
     }
 }
 

@@ -30,8 +30,6 @@ pub struct CheckpointDraft {
     pub islands: Vec<IslandState>,
     /// How far each WAL log is contained in the state.
     pub wal: Vec<WalMark>,
-    /// How far each sink's target is known to be; may lag behind the target's own marker.
-    pub sinks: Vec<SinkProgress>,
 }
 
 /// What a checkpoint holds of one island.
@@ -109,15 +107,6 @@ impl WalMark {
         let contained = self.shards.iter().map(|(_, lsn)| *lsn).fold(self.floor, Lsn::max);
         self.end.map_or(contained, |end| end.max(contained))
     }
-}
-
-/// How far a sink's target is known to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SinkProgress {
-    /// The sink.
-    pub sink: ObjectId,
-    /// The newest checkpoint whose rows the target holds.
-    pub applied: CheckpointNumber,
 }
 
 impl Checkpoint {

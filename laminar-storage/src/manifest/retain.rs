@@ -1,36 +1,24 @@
 //! Which checkpoints are kept, and what may be freed.
 //!
-//! At least two are kept; the oldest goes when every sink has passed the next one. With a sink
-//! that stands still, at most [`MOST_KEPT`] are kept: the oldest and the newest.
+//! Two are kept: the newest, and the one before it in case the newest one's bytes are damaged. How far targets are
+//! says their own markers, which no checkpoint waits for (decision 0061).
 //!
 //! Invariant (C1): a checkpoint to which recovery may have to fall back is never given up.
 
-use std::collections::BTreeMap;
-
-use super::record::{Checkpoint, SinkProgress};
-use crate::ids::{CheckpointNumber, Lsn, ObjectId};
+use super::record::Checkpoint;
+use crate::ids::Lsn;
 use crate::wal::WalLog;
-
-const FEWEST_KEPT: usize = 2;
-/// The oldest that a sink still needs as a fallback, and the two newest.
-const MOST_KEPT: usize = 3;
 
 /// The retained checkpoints.
 #[derive(Clone, Debug, Default)]
 pub struct Retention {
     kept: Vec<Checkpoint>,
-    sinks: BTreeMap<ObjectId, CheckpointNumber>,
 }
 
 impl Retention {
     /// Starts with the checkpoints that recovery found usable, oldest first.
     pub(super) fn new(kept: Vec<Checkpoint>) -> Self {
-        let mut retention = Self { kept, sinks: BTreeMap::new() };
-        let known = retention.newest().map(|newest| newest.draft.sinks.clone()).unwrap_or_default();
-        for SinkProgress { sink, applied } in known {
-            retention.sinks.insert(sink, applied);
-        }
-        retention
+        Self { kept }
     }
 
     /// The kept checkpoints, oldest first.
@@ -41,27 +29,6 @@ impl Retention {
     /// The newest checkpoint.
     pub fn newest(&self) -> Option<&Checkpoint> {
         self.kept.last()
-    }
-
-    /// The oldest checkpoint whose files must stay.
-    pub fn oldest(&self) -> Option<&Checkpoint> {
-        self.kept.first()
-    }
-
-    /// A sink's target has taken everything up to a checkpoint; also makes a new sink known.
-    pub fn sink_applied(&mut self, sink: ObjectId, checkpoint: CheckpointNumber) {
-        let applied = self.sinks.entry(sink).or_default();
-        *applied = (*applied).max(checkpoint);
-    }
-
-    /// A sink was dropped.
-    pub fn sink_dropped(&mut self, sink: ObjectId) {
-        self.sinks.remove(&sink);
-    }
-
-    /// The progress of all known sinks.
-    pub fn sinks(&self) -> Vec<SinkProgress> {
-        self.sinks.iter().map(|(sink, applied)| SinkProgress { sink: *sink, applied: *applied }).collect()
     }
 
     /// Nothing of this log before the position is needed by a kept checkpoint.
@@ -78,16 +45,9 @@ impl Retention {
             .unwrap_or_default()
     }
 
-    /// Which older checkpoints stay once the next one is published.
+    /// What stays besides the next one.
     pub(super) fn before_publish(&self) -> Vec<Checkpoint> {
-        let mut kept = self.kept.clone();
-        while kept.len() >= FEWEST_KEPT && self.all_sinks_passed(kept[1].number) {
-            kept.remove(0);
-        }
-        while kept.len() >= MOST_KEPT {
-            kept.remove(1);
-        }
-        kept
+        self.newest().cloned().into_iter().collect()
     }
 
     /// What stays once the newest one is published again.
@@ -99,9 +59,5 @@ impl Retention {
     pub(super) fn published(&mut self, older: Vec<Checkpoint>, newest: Checkpoint) {
         self.kept = older;
         self.kept.push(newest);
-    }
-
-    fn all_sinks_passed(&self, checkpoint: CheckpointNumber) -> bool {
-        self.sinks.values().all(|applied| *applied >= checkpoint)
     }
 }

@@ -41,7 +41,6 @@ fn draft(n: u64) -> CheckpointDraft {
             }],
         }],
         wal: vec![WalMark { log, end: None, floor: Lsn(n * 100), shards: vec![(ShardId(1), Lsn(n * 100 + 5))] }],
-        sinks: Vec::new(),
     }
 }
 
@@ -142,7 +141,7 @@ fn a_number_given_before_may_leave_a_gap_and_never_comes_late() {
 }
 
 #[test]
-fn two_checkpoints_are_kept_and_the_one_a_sink_still_needs() {
+fn two_checkpoints_are_kept() {
     let machine = SimMachine::new(1);
     let (mut disk, mut publisher) = publisher(&machine);
     let mut numbers = Vec::new();
@@ -152,14 +151,6 @@ fn two_checkpoints_are_kept_and_the_one_a_sink_still_needs() {
     let kept = |publisher: &Publisher| publisher.retention().kept().iter().map(|c| c.number).collect::<Vec<_>>();
     assert_eq!(kept(&publisher), numbers[1..]);
     assert_eq!(publisher.retention().wal_floor(draft(1).wal[0].log), Lsn(200));
-    publisher.sink_applied(ObjectId(7), numbers[1]);
-    for n in 4..=8 {
-        numbers.push(publisher.publish_checkpoint(&mut disk, draft(n)).unwrap());
-    }
-    assert_eq!(kept(&publisher), [numbers[1], numbers[6], numbers[7]], "a sink that stands still holds its fallback");
-    publisher.sink_applied(ObjectId(7), numbers[7]);
-    numbers.push(publisher.publish_checkpoint(&mut disk, draft(9)).unwrap());
-    assert_eq!(kept(&publisher), numbers[7..]);
 }
 
 #[test]
@@ -253,7 +244,6 @@ fn any_checkpoint() -> impl Strategy<Value = Checkpoint> {
                         shards: shards.into_iter().map(|(shard, lsn)| (ShardId(shard), Lsn(lsn))).collect(),
                     })
                     .collect(),
-                sinks: vec![SinkProgress { sink: ObjectId(number), applied: CheckpointNumber(number) }],
             },
         },
     )

@@ -36,9 +36,14 @@ impl ArenaImage {
         segments + self.deltas.iter().map(|row| u64::from(row.len)).sum::<u64>()
     }
 
-    /// Names all extents; `false` when one is impossible.
+    /// Names all extents; `false` and none when one is impossible.
     pub(super) fn name(&self, extents: &mut Extents) -> bool {
-        self.extents().all(|(offset, len)| extents.name(offset, len))
+        let named = self.extents().take_while(|(offset, len)| extents.name(*offset, *len)).count();
+        let all = named == self.extents().count();
+        if !all {
+            self.extents().take(named).for_each(|(offset, _)| extents.unname(offset));
+        }
+        all
     }
 
     /// Gives an image up; the last holder takes the names away.

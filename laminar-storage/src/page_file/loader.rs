@@ -35,23 +35,33 @@ impl PageFile {
             _ => StorageError::disk("open a page file")(error),
         })?;
         let mut this = Self::empty(path, file, shard);
-        this.check_header(disk)?;
-        let len = disk.len(file).map_err(StorageError::disk("measure a page file"))?;
-        this.extents.space.grow(len / SLOT_BYTES);
+        match this.read_marks(disk, marks) {
+            Ok(()) => Ok(this),
+            Err(error) => {
+                this.close(disk);
+                Err(error)
+            }
+        }
+    }
+
+    fn read_marks(&mut self, disk: &mut dyn Disk, marks: &[PageFileMark]) -> Result<()> {
+        self.check_header(disk)?;
+        let len = disk.len(self.file).map_err(StorageError::disk("measure a page file"))?;
+        self.extents.space.grow(len / SLOT_BYTES);
         for (at, mark) in marks.iter().enumerate() {
-            if this.retains(mark) {
+            if self.retains(mark) {
                 continue;
             }
-            match this.read_mark(disk, mark) {
-                Ok(retained) => this.retained.push(retained),
+            match self.read_mark(disk, mark) {
+                Ok(retained) => self.retained.push(retained),
                 // A read that failed says nothing about the bytes: the mark is not given up for it.
                 Err(error) if at + 1 == marks.len() || matches!(error, StorageError::Disk { .. }) => return Err(error),
                 Err(_) => {}
             }
         }
         // A generation that was begun and not published is not used again.
-        this.generation = marks.iter().map(|mark| mark.generation).max().unwrap_or(0) + 2;
-        Ok(this)
+        self.generation = marks.iter().map(|mark| mark.generation).max().unwrap_or(0) + 2;
+        Ok(())
     }
 
     /// Opens the file and reads every arena of the last mark back, whole.
@@ -204,10 +214,28 @@ impl PageFile {
             let detail = format!("the checkpoint names shard {} here", mark.shard);
             return Err(StorageError::Foreign { file: self.path.display().to_string(), detail });
         }
+        let mut images = BTreeMap::new();
+        match self.read_images(disk, mark, &mut images) {
+            Ok(()) => Ok(Retained { mark: *mark, images }),
+            Err(error) => {
+                // What it has named so far is nobody's.
+                images.into_values().for_each(|image| ArenaImage::release(image, &mut self.extents));
+                self.settle();
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads and names what a mark names.
+    fn read_images(
+        &mut self,
+        disk: &mut dyn Disk,
+        mark: &PageFileMark,
+        images: &mut BTreeMap<ObjectId, Arc<ArenaImage>>,
+    ) -> Result<()> {
         let root = self.read_checked(disk, mark.root_offset, mark.root_len, mark.root_crc, "a root")?;
         let rows = decode_root(&root, mark.shard, mark.generation)
             .ok_or_else(|| self.malformed(mark.root_offset, format!("no root of generation {}", mark.generation)))?;
-        let mut images = BTreeMap::new();
         for row in rows {
             let known = self.retained.iter().filter_map(|retained| retained.images.get(&row.id));
             let same = known.into_iter().find(|image| image.table_offset == row.offset && image.table_crc == row.crc);
@@ -228,7 +256,7 @@ impl PageFile {
         if !self.extents.name(mark.root_offset, units(mark.root_len as usize)) {
             return Err(self.malformed(mark.root_offset, "the root lies in space that is not its own".into()));
         }
-        Ok(Retained { mark: *mark, images })
+        Ok(())
     }
 
     fn read_checked(&self, disk: &mut dyn Disk, offset: u64, len: u32, crc: u32, what: &str) -> Result<Vec<u8>> {

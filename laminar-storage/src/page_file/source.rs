@@ -4,6 +4,7 @@
 //! only be written anew, or its blocks changed, after it was), so nothing here is overwritten meanwhile.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use super::delta::DeltaPage;
 use super::image::ArenaState;
@@ -40,7 +41,7 @@ impl Part {
 
 /// See the file's invariant.
 pub(super) struct ImageSource {
-    reader: Box<dyn ReadAt>,
+    reader: Arc<dyn ReadAt>,
     path: String,
     arena: ObjectId,
     segments: Vec<SegmentRow>,
@@ -51,7 +52,7 @@ pub(super) struct ImageSource {
 impl ImageSource {
     /// `heads`: number, offset and pages of each delta of the image.
     pub(super) fn new(
-        reader: Box<dyn ReadAt>,
+        reader: Arc<dyn ReadAt>,
         path: String,
         arena: ObjectId,
         state: &ArenaState,

@@ -18,7 +18,7 @@ const PIECE_PAGES: usize = 64;
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteStep {
-    /// The budget is used up; call again.
+    /// Nothing is left of the budget; call again.
     More,
     /// The file must grow first, or the disk is behind; call again after a completion.
     Blocked,
@@ -49,13 +49,19 @@ impl ArenaWrite {
     }
 }
 
+/// Fills a segment if it is absent; the bytes that this cost.
+fn read_back(arena: &mut Arena, segment: usize) -> Result<i64> {
+    Ok(if arena.pages.region.fill(segment)? { SEGMENT_BYTES as i64 } else { 0 })
+}
+
 impl PageFile {
-    /// Writes up to about `budget_bytes` of an arena's frozen image. The first call names the arena to the file.
+    /// Writes of an arena's frozen image while `left` is positive, and takes from it the bytes that were written and
+    /// those that had to be read back first. The first call names the arena to the file.
     ///
     /// # Errors
     /// `Order` between `finish` and its mark; `LogFailed` after a failed write; `Rot` and `Disk` when a restored
     /// segment of which blocks are wanted cannot be read back.
-    pub fn write_step(&mut self, arena: &mut Arena, disk: &mut dyn Disk, budget_bytes: usize) -> Result<WriteStep> {
+    pub fn write_step(&mut self, arena: &mut Arena, disk: &mut dyn Disk, left: &mut i64) -> Result<WriteStep> {
         self.check_usable()?;
         if !arena.is_frozen() {
             return Ok(WriteStep::Done);
@@ -69,7 +75,7 @@ impl PageFile {
         let end = arena.pages.blocks.frozen_segments() as usize * SEGMENT_PAGES;
         self.arenas.entry(id).or_default().grow(end / SEGMENT_PAGES);
         let mut write = self.writing.remove(&id).unwrap_or_default();
-        let step = self.advance(arena, disk, &mut write, (end, budget_bytes))?;
+        let step = self.advance(arena, disk, &mut write, (end, left))?;
         match step {
             WriteStep::Done => {
                 arena.pages.blocks.end_frozen();
@@ -89,11 +95,10 @@ impl PageFile {
         arena: &mut Arena,
         disk: &mut dyn Disk,
         write: &mut ArenaWrite,
-        (end, budget): (usize, usize),
+        (end, left): (usize, &mut i64),
     ) -> Result<WriteStep> {
-        let mut left = budget as i64;
         while write.page < end {
-            if left <= 0 {
+            if *left <= 0 {
                 return Ok(WriteStep::More);
             }
             if self.is_behind() || (write.delta.is_full() && !self.write_delta(arena, disk, write)) {
@@ -106,21 +111,21 @@ impl PageFile {
                         self.request_space(disk);
                         return Ok(WriteStep::Blocked);
                     };
-                    arena.pages.region.fill(segment)?;
+                    *left -= read_back(arena, segment)?;
                     write.segment = Some(SegmentWrite { offset, crc: 0 });
                 }
                 self.write_piece(arena, disk, write);
-                left -= (PIECE_PAGES * PAGE_BYTES) as i64;
+                *left -= (PIECE_PAGES * PAGE_BYTES) as i64;
                 continue;
             }
             let mask = arena.pages.blocks.frozen_mask(write.page);
             if mask != 0 {
-                arena.pages.region.fill(segment)?;
+                *left -= read_back(arena, segment)?;
                 write.delta.pages.push((write.page as u32, mask));
                 arena.pages.blocks.take_frozen(&arena.pages.region, write.page, &mut write.delta.blocks);
-                left -= i64::from(mask.count_ones()) * BLOCK_BYTES as i64;
+                *left -= i64::from(mask.count_ones()) * BLOCK_BYTES as i64;
             }
-            left -= 8;
+            *left -= 8;
             write.page += 1;
         }
         if !write.delta.is_empty() && !self.write_delta(arena, disk, write) {

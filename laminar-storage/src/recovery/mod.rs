@@ -1,11 +1,12 @@
 //! Recovery: from whatever a crash left to a consistent start. One pure state machine over the disk.
 //!
-//! incarnation → manifest → checkpoint → outboxes → WAL → new manifest file → done. The lock of the
+//! manifest → incarnation → checkpoint → outboxes → WAL → new manifest file → done. The lock of the
 //! data directory is held by the caller.
 //!
 //! Invariant: each step reads only what the steps before have made durable, and the machine can
 //! crash anywhere and start over: the same data comes out. Falling back to an older checkpoint is
-//! never silent, never passes a sink's progress, and never follows from a read that failed.
+//! never silent and never follows from a read that failed. A target that is ahead of it stops its sink by its own
+//! marker (decisions 0058, 0061).
 
 mod replay;
 
@@ -58,10 +59,11 @@ pub struct Recovered {
 /// What recovery does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Make the manifest durable as it is, and read it; what does not fit together is refused before anything is
+    /// written.
+    Manifest,
     /// Count up the incarnation and make it durable.
     Incarnation,
-    /// Make the manifest durable as it is, and read it.
-    Manifest,
     /// Find the newest checkpoint whose state can be used.
     Checkpoint,
     /// Cut the outboxes to it.
@@ -99,10 +101,10 @@ pub fn recover(disk: &mut dyn Disk, options: RecoveryOptions, verify: VerifyStat
     recovery.finish()
 }
 
-/// Creates the directories of all logs, durably.
+/// Creates the directories of logs and page files, durably.
 pub(crate) fn sync_directories(disk: &mut dyn Disk) -> Result<()> {
     let what = "create the data directory's parts";
-    for dir in ["wal", "outbox", "pages"] {
+    for dir in ["wal", "outbox", "state"] {
         disk.create_dir(Path::new(dir)).map_err(StorageError::disk(what))?;
     }
     Blocking::new(disk).sync_dir(Path::new("")).map_err(StorageError::disk(what))
@@ -114,7 +116,7 @@ impl Recovery {
         let identity = Identity { directory: options.fresh_directory, incarnation: Incarnation(0), repaired: false };
         Self {
             options,
-            step: Step::Incarnation,
+            step: Step::Manifest,
             identity,
             found: ManifestFile::default(),
             checkpoint: None,
@@ -136,8 +138,8 @@ impl Recovery {
     /// What makes a start impossible.
     pub fn advance(&mut self, disk: &mut dyn Disk, verify: VerifyState<'_>) -> Result<()> {
         self.step = match self.step {
-            Step::Incarnation => self.count_up(disk)?,
             Step::Manifest => self.read_manifest(disk)?,
+            Step::Incarnation => self.count_up(disk)?,
             Step::Checkpoint => self.choose_checkpoint(disk, verify)?,
             Step::Outboxes => self.cut_outboxes(disk)?,
             Step::Wal => self.find_wal(disk)?,
@@ -167,16 +169,8 @@ impl Recovery {
         })
     }
 
-    fn count_up(&mut self, disk: &mut dyn Disk) -> Result<Step> {
-        self.identity = incarnation::advance(disk, self.options.fresh_directory)?;
-        if self.identity.repaired {
-            self.notes.push("INCARNATION: one of two copies was damaged; it was written anew".to_owned());
-        }
-        sync_directories(disk)?;
-        Ok(Step::Manifest)
-    }
-
     fn read_manifest(&mut self, disk: &mut dyn Disk) -> Result<Step> {
+        self.identity = incarnation::next(disk, self.options.fresh_directory)?;
         // After the death of the process alone the last record may be visible and not yet durable.
         match disk.open(Path::new("MANIFEST")) {
             Ok(file) => {
@@ -201,6 +195,15 @@ impl Recovery {
                 detail: "the directory holds WAL files but no manifest".to_owned(),
             });
         }
+        Ok(Step::Incarnation)
+    }
+
+    fn count_up(&mut self, disk: &mut dyn Disk) -> Result<Step> {
+        incarnation::write(disk, &self.identity)?;
+        if self.identity.repaired {
+            self.notes.push("INCARNATION: one of two copies was damaged; it was written anew".to_owned());
+        }
+        sync_directories(disk)?;
         Ok(Step::Checkpoint)
     }
 
@@ -219,17 +222,11 @@ impl Recovery {
     }
 
     fn choose_checkpoint(&mut self, disk: &mut dyn Disk, verify: VerifyState<'_>) -> Result<Step> {
-        let Some(newest) = self.found.checkpoints.last().cloned() else { return Ok(Step::Outboxes) };
+        if self.found.checkpoints.is_empty() {
+            return Ok(Step::Outboxes);
+        }
         let mut refused = Vec::new();
         for candidate in self.found.kept().into_iter().rev() {
-            let ahead = newest.draft.sinks.iter().find(|sink| sink.applied > candidate.number);
-            if let Some(sink) = ahead.filter(|_| candidate.number != newest.number) {
-                refused.push(format!(
-                    "checkpoint {}: sink {} already holds checkpoint {}",
-                    candidate.number, sink.sink, sink.applied
-                ));
-                break;
-            }
             match verify(disk, self.identity.directory, candidate) {
                 Ok(()) => {
                     if let Some(reason) = refused.first() {

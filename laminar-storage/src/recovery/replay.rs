@@ -16,7 +16,7 @@ pub struct WalReplay {
     pub log: WalLog,
     /// How far the checkpoint contains it; `None` when the log is younger than the checkpoint.
     pub mark: Option<WalMark>,
-    /// Where it ends; goes into the next checkpoint's mark.
+    /// Where it ends; a later reading must come as far.
     pub end: Lsn,
 }
 
@@ -62,12 +62,6 @@ impl WalReplay {
     pub fn wants(&self, record: &WalRecord) -> bool {
         let from = self.mark.as_ref().map_or(Lsn(0), |mark| mark.replay_from(record.shard));
         record.lsn > from
-    }
-
-    /// The mark for the next checkpoint: nothing of it is contained yet beyond the old mark.
-    pub fn next_mark(&self) -> WalMark {
-        let (floor, shards) = self.mark.as_ref().map_or((Lsn(0), Vec::new()), |mark| (mark.floor, mark.shards.clone()));
-        WalMark { log: self.log, end: Some(self.end), floor, shards }
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::disk::SimMachine;
 use crate::ids::{CheckpointNumber, ReactorId};
 use crate::log::LogOptions;
-use crate::manifest::{CheckpointDraft, IslandState, SinkProgress, WalMark};
+use crate::manifest::{CheckpointDraft, IslandState, WalMark};
 use crate::wal::{Wal, WalLog};
 
 const OPTIONS: RecoveryOptions = RecoveryOptions {
@@ -26,12 +26,7 @@ fn draft(machine: &SimMachine, recovered: &Recovered, shard_count: u32) -> Check
     let floor = wal.append(ShardId(0), &[b"row"]).unwrap();
     wal.settle(&mut disk).unwrap();
     let islands = vec![IslandState::default()];
-    CheckpointDraft {
-        shard_count,
-        islands,
-        wal: vec![WalMark { log, end: None, floor, shards: Vec::new() }],
-        sinks: Vec::new(),
-    }
+    CheckpointDraft { shard_count, islands, wal: vec![WalMark { log, end: None, floor, shards: Vec::new() }] }
 }
 
 /// A directory with two checkpoints: shard counts 1 and 2 tell them apart.
@@ -54,20 +49,23 @@ fn an_empty_directory_starts_and_each_start_counts_up() {
         assert_eq!((recovered.incarnation, recovered.directory), (Incarnation(life), OPTIONS.fresh_directory));
         assert!(recovered.checkpoint.is_none() && recovered.notes.is_empty(), "{:?}", recovered.notes);
     }
+    let trace = machine.trace();
+    let made = trace.iter().filter(|op| op.what == "create directory").map(|op| op.path.as_path());
+    assert_eq!(made.collect::<Vec<_>>(), ["wal", "outbox", "state"].map(Path::new), "those of docs/format.md");
 }
 
 #[test]
 fn an_unusable_checkpoint_makes_recovery_fall_back_loudly() {
     let (machine, [first, second]) = two_checkpoints();
     let mut verify = |_: &mut dyn Disk, _: DirectoryId, checkpoint: &Checkpoint| match checkpoint.number == second {
-        true => Err(StorageError::Rot { file: "pages/x".to_owned(), offset: 7, detail: "checksum".to_owned() }),
+        true => Err(StorageError::Rot { file: "state/x".to_owned(), offset: 7, detail: "checksum".to_owned() }),
         false => Ok(()),
     };
     let recovered = recover(&mut machine.disk(), OPTIONS, &mut verify).unwrap();
     let checkpoint = recovered.checkpoint.unwrap();
     assert_eq!((checkpoint.number, checkpoint.draft.shard_count), (first, 1));
     assert!(
-        recovered.notes[0].contains("FELL BACK") && recovered.notes[0].contains("pages/x"),
+        recovered.notes[0].contains("FELL BACK") && recovered.notes[0].contains("state/x"),
         "{:?}",
         recovered.notes
     );
@@ -89,22 +87,23 @@ fn no_usable_checkpoint_stops_with_every_reason() {
 }
 
 #[test]
-fn recovery_never_falls_back_below_what_a_sink_holds() {
+fn an_incarnation_file_that_was_put_back_is_refused_however_often_the_start_is_tried() {
     let machine = SimMachine::new(1);
-    let mut disk = machine.disk();
-    let mut recovered = recover(&mut disk, OPTIONS, &mut |_, _, _| Ok(())).unwrap();
-    let mut draft = draft(&machine, &recovered, 1);
-    let first = recovered.publisher.publish_checkpoint(&mut disk, draft.clone()).unwrap();
-    let second = recovered.publisher.publish_checkpoint(&mut disk, draft.clone()).unwrap();
-    draft.sinks = vec![SinkProgress { sink: ObjectId(7), applied: second }];
-    let third = recovered.publisher.publish_checkpoint(&mut disk, draft).unwrap();
-    let mut tried = Vec::new();
-    let mut verify = |_: &mut dyn Disk, _: DirectoryId, checkpoint: &Checkpoint| {
-        tried.push(checkpoint.number);
-        Err(StorageError::Rot { file: "state".to_owned(), offset: 0, detail: String::new() })
-    };
-    assert_eq!(recover(&mut machine.disk(), OPTIONS, &mut verify).err().unwrap().code(), "LDB-1012");
-    assert_eq!(tried, [third, second], "{first} is below the sink");
+    start(&machine).unwrap();
+    let path = Path::new("INCARNATION");
+    let old = machine.content(path).unwrap();
+    for _ in 0..3 {
+        let mut disk = machine.disk();
+        let mut recovered = recover(&mut disk, OPTIONS, &mut |_, _, _| Ok(())).unwrap();
+        let draft = draft(&machine, &recovered, 1);
+        recovered.publisher.publish_checkpoint(&mut disk, draft).unwrap();
+    }
+    machine.overwrite(path, old.clone());
+    for _ in 0..6 {
+        let error = start(&machine).err().unwrap();
+        assert!(error.to_string().starts_with("LDB-1009: INCARNATION"), "{error}");
+        assert_eq!(machine.content(path).unwrap(), old, "a start that is refused counts nothing up");
+    }
 }
 
 #[test]

@@ -117,6 +117,17 @@ fn a_file_in_the_place_of_the_directory_is_refused_with_the_way_out() {
 }
 
 #[test]
+fn a_parent_that_is_gone_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let parent = root.path().join("gone");
+    fs::create_dir(&parent).unwrap();
+    let mut sink = make(&parent, identity(3));
+    fs::remove_dir(&parent).unwrap();
+    let error = sink.start(NEWEST).unwrap_err();
+    assert!(error.code == "LDB-6412" && error.message.contains(&format!("'{}': No such", parent.display())), "{error}");
+}
+
+#[test]
 fn a_directory_that_was_removed_is_made_anew_by_the_next_life() {
     let root = tempfile::tempdir().unwrap();
     let mut sink = make(root.path(), identity(3));

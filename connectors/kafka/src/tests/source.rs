@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use laminar_connector_kit::contract;
 use laminar_core::connector::{Fault, Polled, Position, Source, SplitKey, SplitReader, StartFrom};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::{Bell, Kept, PATIENCE, bell, numbers, options, produce, produce_padded, read, read_until};
@@ -161,6 +162,31 @@ fn a_reader_that_retention_overtakes_stops_with_what_the_broker_has_and_delivers
     assert!(error.message.contains(&format!("the broker has {oldest} to 12200")), "{oldest}: {error}");
     assert!(left.poll(super::budget(1), &mut kept).is_ok());
     assert!(reader.poll(super::budget(1), &mut kept).is_err(), "it stays stopped");
+}
+
+#[test]
+fn a_lost_place_of_which_the_broker_says_nothing_is_an_error_until_it_does() {
+    let broker = broker(1);
+    produce_padded(&broker, "t", 200, 1024);
+    let mut source = source(&broker, &[("queued.min.messages", "1"), ("queued.max.messages.kbytes", "16")]);
+    let (mut reader, bell) = open(&mut source, "t/0", StartFrom::Option);
+    let mut kept = Kept::default();
+    reader.poll(super::budget(1), &mut kept).unwrap();
+    produce_padded(&broker, "t", 12_000, 1024);
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    broker.fail_next(RDKafkaApiKey::ListOffsets, &[refused; 4]).unwrap();
+    let error = read_until(&mut *reader, &bell, &mut kept, |_, _| false).unwrap_err();
+    assert_eq!((error.fault, error.code), (Fault::User, "LDB-6105"), "{error}");
+    assert!(error.message.contains("refuses access to t "), "{error}");
+    let deadline = Instant::now() + PATIENCE;
+    let error = loop {
+        match read_until(&mut *reader, &bell, &mut kept, |_, _| false).unwrap_err() {
+            error if error.code == "LDB-6105" => assert!(Instant::now() < deadline, "{error}"),
+            error => break error,
+        }
+    };
+    assert_eq!((error.fault, error.code), (Fault::Lost, "LDB-6104"), "{error}");
+    assert!(error.message.contains("to 12200"), "{error}");
 }
 
 #[test]

@@ -201,6 +201,8 @@ fn a_table_of_markers_that_somebody_else_made_is_refused_by_what_it_lacks() {
         ("life bigint", "life int", &["its column life is integer, not bigint", "progress.table"][..]),
         ("checkpoint bigint", "checkpoint numeric", &["its column checkpoint is numeric"]),
         ("sink varchar(80)", "sink int", &["its column sink is integer, not text"]),
+        ("PRIMARY KEY", "", &["table \"made\"", "no unique index over its column sink alone", "progress.table"]),
+        ("PRIMARY KEY", "UNIQUE DEFERRABLE", &["no unique index over its column sink alone"]),
         (", number text", "", &["it has no column number", "CREATE TABLE \"made\" (sink text PRIMARY KEY"]),
     ] {
         database.run(&format!("DROP TABLE IF EXISTS made; CREATE TABLE made ({})", whole.replace(from, to)));
@@ -224,8 +226,27 @@ fn rows_that_may_come_again_need_a_table_that_takes_them_again() {
     let words = ["unique index once_each", "sent again", "state key = ", "delivery = 'exactly_once'"];
     says(&error, "LDB-6604", Fault::User, &words);
     of(Delivery::ExactlyOnce, Envelope::Plain).start(NEWEST).unwrap();
-    database.run("DROP INDEX once_each; CREATE UNIQUE INDEX ON again (k, place)");
+    database.run("DROP INDEX once_each; CREATE UNIQUE INDEX once_each ON again (lower(v))");
+    says(&of(Delivery::AtLeastOnce, Envelope::Plain).start(NEWEST).unwrap_err(), "LDB-6604", Fault::User, &words);
+    database.run(
+        "DROP INDEX once_each; CREATE UNIQUE INDEX ON again (k, place); CREATE UNIQUE INDEX ON again ((place + 1));
+         CREATE UNIQUE INDEX ON again (v, abs(place))",
+    );
     of(Delivery::AtLeastOnce, Envelope::Plain).start(NEWEST).unwrap();
     database.run("ALTER TABLE again DROP COLUMN place, ADD PRIMARY KEY (k)");
     of(Delivery::AtLeastOnce, Envelope::Upsert).start(NEWEST).unwrap();
+}
+
+#[test]
+fn a_value_that_comes_twice_is_told_with_advice_that_fits_the_sink() {
+    let cluster = Cluster::shared();
+    let database = Database::of(&cluster);
+    database.run("CREATE TABLE twice (k bigint PRIMARY KEY, v text UNIQUE)");
+    let rows = frames(&[(1, Some("\"a\"")), (2, Some("\"a\""))]);
+    for (envelope, advice) in [(Envelope::Plain, "state key = "), (Envelope::Upsert, "DEFERRABLE INITIALLY DEFERRED")] {
+        let mut sink = applier(&spec(&cluster, "twice", Delivery::ExactlyOnce, envelope), identity(47));
+        sink.start(NEWEST).unwrap();
+        let error = sink.commit(CheckpointNumber(1), &rows).unwrap_err();
+        says(&error, "LDB-6606", Fault::User, &["twice_v_key", advice]);
+    }
 }

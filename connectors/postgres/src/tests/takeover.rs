@@ -8,6 +8,7 @@ use laminar_core::connector::Fault;
 use laminar_core::ids::CheckpointNumber;
 
 use super::*;
+use crate::error::Place;
 use crate::options::PostgresSinkOptions;
 use crate::session::Session;
 
@@ -187,7 +188,8 @@ fn an_answered_commit_survives_the_end_of_the_server_and_of_the_connection() {
     );
     let spec = spec(&cluster, "survives", Delivery::ExactlyOnce, Envelope::Plain);
     let options = PostgresSinkOptions::read(&spec.options, spec.delivery).unwrap();
-    let session = Session::open(&options, "look").unwrap();
+    let place = Place { server: options.place(), table: options.table.clone(), keyed: false };
+    let session = Session::open(&options, place, "look").unwrap();
     let kept = session.run(async |client| client.query_one("SHOW synchronous_commit", &[]).await).unwrap();
     assert_eq!(kept.get::<_, String>(0), "on", "a default that loses commits is not taken");
     let mut sink = applier(&spec, identity(22));

@@ -57,7 +57,7 @@ fn checkpoint(file: &mut PageFile, disk: &mut SimDisk, arena: &mut Arena) -> Pag
     arena.freeze();
     let mut arrived = Vec::new();
     loop {
-        if file.write_step(arena, disk, 64 << 10).unwrap() == WriteStep::Done
+        if file.write_step(arena, disk, &mut (64 << 10)).unwrap() == WriteStep::Done
             && let Finish::Done(mark) = file.finish(disk).unwrap()
         {
             return mark;

@@ -6,7 +6,7 @@ use super::damage::Plan;
 use super::subject::{Subject, Tally, witnesses};
 use crate::disk::{Blocking, SimMachine};
 use crate::ids::{Epoch, Incarnation, IslandId, Lsn, ObjectId, OutboxPosition, ReactorId, ShardId};
-use crate::incarnation;
+use crate::incarnation::{self, Identity};
 use crate::lock::DirectoryLock;
 use crate::log::DirectoryId;
 use crate::manifest::{
@@ -48,12 +48,7 @@ fn draft(n: u64) -> CheckpointDraft {
         outboxes: (0..4).map(outbox).collect(),
     }];
     let shards = vec![(ShardId(1), Lsn(n * 100 + 5))];
-    CheckpointDraft {
-        shard_count: 4,
-        islands,
-        wal: vec![WalMark { log, end: None, floor: Lsn(n * 100), shards }],
-        sinks: Vec::new(),
-    }
+    CheckpointDraft { shard_count: 4, islands, wal: vec![WalMark { log, end: None, floor: Lsn(n * 100), shards }] }
 }
 
 fn read(machine: &SimMachine) -> Result<ManifestFile> {
@@ -114,13 +109,19 @@ pub(super) fn suffer_manifest() -> Tally {
     subject.suffer(&plan)
 }
 
+fn count_up(machine: &SimMachine, fresh: DirectoryId) -> Result<Identity> {
+    let next = incarnation::next(&mut machine.disk(), fresh)?;
+    incarnation::write(&mut machine.disk(), &next)?;
+    Ok(next)
+}
+
 /// The incarnation file after some starts; a start counts up from it.
 pub(super) fn suffer_incarnation() -> Tally {
     let machine = SimMachine::new(1);
     let path = PathBuf::from("INCARNATION");
     let mut older = Vec::new();
     for _ in 0..3 {
-        incarnation::advance(&mut machine.disk(), DIRECTORY).unwrap();
+        count_up(&machine, DIRECTORY).unwrap();
         older.extend(machine.content(&path).unwrap().chunks(512).step_by(8).map(<[u8]>::to_vec));
     }
     // Something that shows that the directory is in use.
@@ -132,7 +133,7 @@ pub(super) fn suffer_incarnation() -> Tally {
     plan.others = older;
     plan.strangers = vec![machine.content(Path::new("MANIFEST")).unwrap()];
     let start = |machine: &SimMachine| {
-        let found = incarnation::advance(&mut machine.disk(), DirectoryId(1))?;
+        let found = count_up(machine, DirectoryId(1))?;
         Ok((found.directory, found.incarnation))
     };
     let subject = Subject {

@@ -42,7 +42,7 @@ fn lived() -> Result<Directory, Stop> {
 
 impl Directory {
     fn plan(&self, path: &Path, content: &[u8]) -> Plan {
-        let is_page = path.starts_with("pages");
+        let is_page = path.starts_with("state");
         let unit = if is_page { 4096 } else { 512 };
         let of = |machine: &SimMachine| machine.content(path).unwrap_or_default();
         let units_of = |content: &[u8]| -> Vec<usize> {
@@ -77,7 +77,7 @@ impl Directory {
         }
         if damaged.starts_with("wal") {
             oracle.acknowledged = oracle.attempted[&oracle.confirmed].clone();
-        } else if damaged == Path::new("MANIFEST") || damaged.starts_with("pages") {
+        } else if damaged == Path::new("MANIFEST") || damaged.starts_with("state") {
             // An older checkpoint with more to replay gives the same.
             oracle.confirmed = CheckpointNumber(0);
         }

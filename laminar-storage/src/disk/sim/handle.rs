@@ -46,8 +46,8 @@ struct SimReader {
 
 impl ReadAt for SimReader {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> DiskResult<usize> {
-        let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
-        world.alive()?;
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        world.look("read")?;
         Ok(world.files[self.inode].read_at(offset, into))
     }
 }
@@ -92,8 +92,8 @@ impl Disk for SimDisk {
         Ok(world.files[inode].read_at(offset, into))
     }
 
-    fn reader(&mut self, file: FileId) -> DiskResult<Box<dyn ReadAt>> {
-        Ok(Box::new(SimReader { world: self.world.clone(), inode: self.inode(file)? }))
+    fn reader(&mut self, file: FileId) -> DiskResult<Arc<dyn ReadAt>> {
+        Ok(Arc::new(SimReader { world: self.world.clone(), inode: self.inode(file)? }))
     }
 
     fn list(&mut self, dir: &Path) -> DiskResult<Vec<String>> {

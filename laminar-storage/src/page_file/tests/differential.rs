@@ -146,7 +146,7 @@ impl World {
             }
             Op::Write { steps, budget } => {
                 for _ in 0..steps {
-                    self.file.write_step(&mut self.arena, &mut self.disk, budget as usize).unwrap();
+                    self.file.write_step(&mut self.arena, &mut self.disk, &mut i64::from(budget)).unwrap();
                     self.pump();
                 }
             }
@@ -211,7 +211,7 @@ impl World {
 
     fn finish(&mut self) {
         let Some(frozen) = self.frozen.take() else { return };
-        while self.file.write_step(&mut self.arena, &mut self.disk, 100_000).unwrap() != WriteStep::Done {
+        while self.file.write_step(&mut self.arena, &mut self.disk, &mut 100_000).unwrap() != WriteStep::Done {
             self.pump();
         }
         let mark = loop {
@@ -310,7 +310,7 @@ fn cut_run(cut: Option<u64>) -> (SimMachine, Vec<(PageFileMark, u8)>, u64) {
             arena.freeze();
             let mut arrived = Vec::new();
             let mark = loop {
-                if file.write_step(&mut arena, &mut disk, 200_000)? == WriteStep::Done
+                if file.write_step(&mut arena, &mut disk, &mut 200_000)? == WriteStep::Done
                     && let Finish::Done(mark) = file.finish(&mut disk)?
                 {
                     break mark;

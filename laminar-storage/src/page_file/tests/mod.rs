@@ -1,6 +1,7 @@
 //! Claims of the page file on the simulated disk.
 
 mod differential;
+mod restart;
 mod vectors;
 
 use super::*;
@@ -18,9 +19,9 @@ fn hash(key: &[u8]) -> u64 {
 }
 
 /// Runs a checkpoint of already frozen arenas to its end.
-fn write(file: &mut PageFile, disk: &mut SimDisk, arenas: &mut [&mut Arena]) -> Result<PageFileMark> {
+fn write(file: &mut PageFile, disk: &mut dyn Disk, arenas: &mut [&mut Arena]) -> Result<PageFileMark> {
     for arena in arenas {
-        while file.write_step(arena, disk, 64 << 10)? != WriteStep::Done {
+        while file.write_step(arena, disk, &mut (64 << 10))? != WriteStep::Done {
             pump(file, disk)?;
         }
     }
@@ -32,7 +33,7 @@ fn write(file: &mut PageFile, disk: &mut SimDisk, arenas: &mut [&mut Arena]) -> 
     }
 }
 
-fn pump(file: &mut PageFile, disk: &mut SimDisk) -> Result<()> {
+fn pump(file: &mut PageFile, disk: &mut dyn Disk) -> Result<()> {
     let mut arrived = Vec::new();
     disk.wait();
     disk.completions(&mut arrived);
@@ -42,7 +43,7 @@ fn pump(file: &mut PageFile, disk: &mut SimDisk) -> Result<()> {
     Ok(())
 }
 
-fn checkpoint(file: &mut PageFile, disk: &mut SimDisk, arena: &mut Arena) -> Result<PageFileMark> {
+fn checkpoint(file: &mut PageFile, disk: &mut dyn Disk, arena: &mut Arena) -> Result<PageFileMark> {
     arena.freeze();
     write(file, disk, &mut [arena])
 }
@@ -126,7 +127,7 @@ fn a_frozen_image_that_is_given_up_is_in_the_next_one() {
         fill(&mut arena, 0..40_000, 100 + steps);
         arena.freeze();
         for _ in 0..steps {
-            file.write_step(&mut arena, &mut disk, 32 << 10).unwrap();
+            file.write_step(&mut arena, &mut disk, &mut (32 << 10)).unwrap();
             pump(&mut file, &mut disk).unwrap();
         }
         fill(&mut arena, 40_000..40_010, 100 + steps);
@@ -256,7 +257,7 @@ fn an_arena_goes_back_to_its_last_mark_alone() {
     fill(&mut arena, 0..20_000, 2);
     fill(&mut other, 0..100, 2);
     arena.freeze();
-    file.write_step(&mut arena, &mut disk, 128 << 10).unwrap();
+    file.write_step(&mut arena, &mut disk, &mut (128 << 10)).unwrap();
     file.abandon(&mut arena);
     pump(&mut file, &mut disk).unwrap();
     let mut back = file.load_arena(&mut disk, ArenaOptions::new(ObjectId(5))).unwrap();
@@ -340,80 +341,4 @@ fn a_file_that_no_mark_names_is_begun_anew() {
         let (_, mut arenas) = PageFile::load(&mut after.disk(), &path, ShardId(4), &[mark], ArenaOptions::new).unwrap();
         assert_eq!(value(&mut arenas[0], 4_999), Some(2), "cut at {cut}");
     }
-}
-
-/// Where one segment's bytes begin in the file, told by what stands in them.
-fn place_of(machine: &SimMachine, needle: &[u8]) -> usize {
-    let content = machine.content(Path::new(PATH)).unwrap();
-    content.windows(needle.len()).rposition(|window| window == needle).unwrap()
-}
-
-#[test]
-fn restored_state_is_used_before_it_was_read_and_what_cannot_be_read_is_found_by_the_loader() {
-    let machine = SimMachine::new(1);
-    let (mut disk, mut file, mut arena) = fresh(&machine);
-    fill(&mut arena, 0..200_000, 1);
-    let table = arena.open_table(TableKey { part: 1, ..TABLE }, TableShape::fixed(8, 8)).unwrap();
-    let needle = 0x6e65_6564_6c65_2121_u64.to_le_bytes();
-    let (slot, _) = arena.upsert(table, hash(&needle), &needle).unwrap();
-    arena.value_mut(table, slot).copy_from_slice(&needle);
-    checkpoint(&mut file, &mut disk, &mut arena).unwrap();
-    fill(&mut arena, 0..50, 2);
-    let mark = checkpoint(&mut file, &mut disk, &mut arena).unwrap();
-    let segments = arena.pages.segments();
-    assert!(segments > 4);
-
-    let restored = |machine: &SimMachine| {
-        let (mut disk, path) = (machine.disk(), Path::new(PATH));
-        let (_, mut arenas) = PageFile::restore(&mut disk, path, ShardId(0), &[mark], ArenaOptions::new).unwrap();
-        arenas.pop().unwrap()
-    };
-    let missing = |arena: &Arena| {
-        let absent = arena.pages.region.absent();
-        (0..segments).filter(|segment| absent.is_some_and(|absent| absent.is_missing(*segment))).count()
-    };
-    let mut back = restored(&machine);
-    assert!(missing(&back) >= segments - 2, "a restart reads the map and the records only");
-    assert_eq!((value(&mut back, 7), missing(&back) > 1), (Some(2), true), "a key is found, its delta applied");
-    fill(&mut back, 199_990..200_010, 3);
-    while back.load_step().unwrap() {}
-    assert!(back.is_whole() && missing(&back) == 0);
-    assert_eq!(
-        (value(&mut back, 199_995), value(&mut back, 100_000), value(&mut back, 200_009)),
-        (Some(3), Some(1), Some(3))
-    );
-
-    let mut bytes = machine.content(Path::new(PATH)).unwrap();
-    let at = place_of(&machine, &needle);
-    bytes[at] ^= 1;
-    assert!(machine.overwrite(Path::new(PATH), bytes));
-    let mut rotten = restored(&machine);
-    assert_eq!(value(&mut rotten, 7), Some(2), "what is sound can be used until the loader comes");
-    let error = loop {
-        match rotten.load_step() {
-            Ok(more) => assert!(more, "the loader has passed over damage"),
-            Err(error) => break error,
-        }
-    };
-    assert!(
-        matches!(&error, StorageError::Rot { offset, .. } if *offset as usize <= at && at < *offset as usize + (2 << 20))
-    );
-    assert!(!rotten.is_whole());
-}
-
-#[test]
-#[should_panic(expected = "checksum")]
-fn a_row_of_a_damaged_segment_is_never_read() {
-    let machine = SimMachine::new(1);
-    let (mut disk, mut file, mut arena) = fresh(&machine);
-    fill(&mut arena, 0..100, 0x6e65_6564_6c65_2121);
-    let mark = checkpoint(&mut file, &mut disk, &mut arena).unwrap();
-    let at = place_of(&machine, &0x6e65_6564_6c65_2121_u64.to_le_bytes());
-    let mut bytes = machine.content(Path::new(PATH)).unwrap();
-    bytes[at] ^= 1;
-    assert!(machine.overwrite(Path::new(PATH), bytes));
-    let mut disk = machine.disk();
-    let path = Path::new(PATH);
-    let (_, mut arenas) = PageFile::restore(&mut disk, path, ShardId(0), &[mark], ArenaOptions::new).unwrap();
-    value(&mut arenas[0], 0);
 }
