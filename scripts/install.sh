@@ -24,6 +24,8 @@ need psql postgresql-client
 if [ "$wanted" != build ]; then
   need java default-jre-headless
   need mvn maven
+  # scripts/kafka.sh finds free ports with it, and the end-to-end test is written in it.
+  need python3 python3
 fi
 if [ "$wanted" = --tests ]; then
   # A real server for the tests of the PostgreSQL sink, which start one of their own; its programs are not on the PATH.

@@ -2,12 +2,14 @@
 //!
 //! Invariant: nothing is allocated because a length was announced: the stream is cut from bytes that are
 //! there, what would have to be unpacked is refused, and what the columns hold is measured before they are
-//! copied. The reader may panic on a damaged stream: it is to be run where that is caught.
+//! copied. A value that its column cannot hold as it is is refused, but that a float takes the nearest. The reader may
+//! panic on a damaged stream: it is to be run where that is caught.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::Buffer;
+use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::kernels::length::length;
 use arrow::compute::{CastOptions, cast, cast_with_options, concat_batches, sum};
 use arrow::datatypes::{DataType, FieldRef, Int64Type, Schema, SchemaRef};
@@ -15,7 +17,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::{Message, root_as_message};
-use arrow::util::display::FormatOptions;
+use arrow::util::display::{FormatOptions, array_value_to_string};
 
 use crate::copy::MAX_COPY_BYTES;
 use crate::error::DbError;
@@ -69,17 +71,19 @@ impl ArrowBody {
     /// A batch is damaged, a value does not fit, or the rows are larger than those of a COPY may be.
     pub fn rows(self, wanted: &SchemaRef) -> Result<RecordBatch, DbError> {
         let (mut decoder, mut rest) = (StreamDecoder::new(), self.bytes);
-        let (mut batches, mut total) = (Vec::new(), 0);
+        let (mut batches, mut total, mut before) = (Vec::new(), 0_u64, 0);
         while let Some(batch) = decoder.decode(&mut rest).map_err(|error| broken(&error.to_string()))? {
             let columns = || batch.columns().iter().zip(wanted.fields());
             for (column, field) in columns() {
-                total += size(column, field.data_type()).map_err(|error| misfit(field.name(), &error.to_string()))?;
+                let size = size(column, field.data_type()).map_err(|error| misfit(field.name(), &error.to_string()))?;
+                total = total.saturating_add(size);
                 if total > MAX_COPY_BYTES as u64 {
                     let message = format!("the rows of the body take more than {MAX_COPY_BYTES} bytes");
                     return Err(DbError::new("LDB-4079", "54000", message).with_hint("send them in several requests"));
                 }
             }
-            let cast = columns().map(|(column, field)| as_wanted(column, field)).collect::<Result<_, _>>()?;
+            let cast = columns().map(|(column, field)| as_wanted(column, field, before)).collect::<Result<_, _>>()?;
+            before += batch.num_rows();
             batches.push(RecordBatch::try_new(wanted.clone(), cast).map_err(|error| broken(&error.to_string()))?);
         }
         decoder.finish().map_err(|error| broken(&error.to_string()))?;
@@ -87,10 +91,35 @@ impl ArrowBody {
     }
 }
 
-fn as_wanted(column: &ArrayRef, field: &FieldRef) -> Result<ArrayRef, DbError> {
+/// A column of a batch as its target; so many rows were before the batch.
+fn as_wanted(column: &ArrayRef, field: &FieldRef, before: usize) -> Result<ArrayRef, DbError> {
+    let kind = field.data_type();
+    let unfit = |error: ArrowError| misfit(field.name(), &format!("it does not fit {kind}: {error}"));
     let strict = CastOptions { safe: false, format_options: FormatOptions::default() };
-    cast_with_options(column, field.data_type(), &strict)
-        .map_err(|error| misfit(field.name(), &format!("it does not fit {}: {error}", field.data_type())))
+    let wanted = cast_with_options(column, kind, &strict).map_err(unfit)?;
+    if let Some(row) = first_changed(column, &wanted).map_err(unfit)? {
+        let value = array_value_to_string(column, row).map_err(unfit)?;
+        return Err(misfit(field.name(), &format!("{value} in row {} would lose a part as {kind}", before + row + 1)));
+    }
+    Ok(wanted)
+}
+
+/// The first value of a column that is another one after its cast.
+fn first_changed(column: &ArrayRef, cast_to: &ArrayRef) -> Result<Option<usize>, ArrowError> {
+    let plain = match column.data_type() {
+        DataType::Dictionary(_, values) => values.as_ref().clone(),
+        // Its instants count, not how its zone shows them.
+        DataType::Timestamp(unit, Some(_)) => DataType::Timestamp(*unit, None),
+        kind => kind.clone(),
+    };
+    let (from, to) = (&plain, cast_to.data_type());
+    // A text is parsed or written, and a float is the nearest to what it stands for.
+    let exact = is_text(from) || is_text(to) || to.is_floating() || from.is_null() || from == to;
+    if exact {
+        return Ok(None);
+    }
+    let changed = distinct(&cast(column, from)?, &cast(cast_to, from)?)?;
+    Ok(changed.values().set_indices().next())
 }
 
 /// The first message and its length with its body; nothing at the end of the stream.
@@ -121,7 +150,8 @@ fn next_message(rest: &[u8]) -> Result<Option<(Message<'_>, usize)>, DbError> {
 
 /// Bytes that a column may take as another type: neither repeated texts nor rows without bytes are free.
 fn size(column: &ArrayRef, wanted: &DataType) -> Result<u64, ArrowError> {
-    let values = column.len() as u64 * wanted.primitive_width().unwrap_or(LOOSE_VALUE_BYTES) as u64;
+    let width = wanted.primitive_width().unwrap_or(LOOSE_VALUE_BYTES) as u64;
+    let values = (column.len() as u64).saturating_mul(width);
     if values > MAX_COPY_BYTES as u64 || !is_text(column.data_type()) {
         return Ok(values);
     }

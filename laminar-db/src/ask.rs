@@ -63,6 +63,20 @@ impl From<SqlError> for DbError {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_the_log_refuses_says_whether_to_send_it_again() {
+        use laminar_storage::StorageError;
+
+        let told = |error: StorageError| DbError::from(EngineError::from(error));
+        let large = told(StorageError::RecordTooLarge { bytes: 17 << 20, limit: 16 << 20 });
+        assert_eq!((large.code.as_str(), large.sqlstate.as_str()), ("LDB-1005", "54000"));
+        assert!(large.hint.is_some_and(|hint| hint.contains("send the rows in several")));
+        assert_eq!(told(StorageError::LogBusy { pending: 1, limit: 1 }).sqlstate, "53000");
+        assert_eq!(told(StorageError::NoSpace { what: "write" }).sqlstate, "53100");
+        let failed = StorageError::LogFailed { file: "wal".into(), cause: "io".into() };
+        assert_eq!(told(failed).sqlstate, "58030");
+    }
+
     #[tokio::test]
     async fn the_engine_sees_that_the_asker_of_a_cancelled_statement_has_gone() {
         let (send, receive) = std::sync::mpsc::channel::<Reply<()>>();

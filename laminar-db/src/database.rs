@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use laminar_core::connector::Registry;
-use laminar_core::engine::{self, EngineError, EngineHandle, EngineOptions};
+use laminar_core::engine::{self, EngineError, EngineHandle, EngineOptions, Reply};
 use laminar_core::ids::{CheckpointNumber, Epoch, ObjectId};
 use laminar_core::reactor;
 use laminar_sql::catalog::{Catalog, CatalogRecord};
 use laminar_sql::expression::DataFusionCompiler;
 use laminar_sql::plan::Planner;
 use serde::Serialize;
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, watch};
 
 use crate::ask::ask;
 use crate::error::{DbError, Notice};
@@ -32,12 +32,15 @@ pub struct Database {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// Held by the one who plans and makes a change of the catalog.
+pub(crate) type Deploying = OwnedMutexGuard<()>;
+
 pub(crate) struct Inner {
     pub engine: EngineHandle,
     pub planner: Planner,
     pub options: DatabaseOptions,
     /// Held while the catalog changes.
-    pub deploying: Mutex<()>,
+    deploying: Arc<Mutex<()>>,
     pub planning: Semaphore,
     /// The newest epoch that holds an acknowledged write of any session.
     last_write: AtomicU64,
@@ -71,7 +74,7 @@ impl Database {
             engine,
             planner,
             options,
-            deploying: Mutex::new(()),
+            deploying: Arc::default(),
             planning: Semaphore::new(PLANNING_AT_ONCE),
             last_write: AtomicU64::new(0),
             failure,
@@ -168,9 +171,30 @@ impl Inner {
         self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Replaces the catalog; the caller holds the deployment lock.
-    pub fn set_catalog(&self, catalog: Catalog) {
-        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+    /// The deployment lock.
+    pub async fn deploying(&self) -> Deploying {
+        self.deploying.clone().lock_owned().await
+    }
+
+    /// Asks the engine for a change and shows the catalog with it as soon as it is durable. A caller that goes away
+    /// before the answer changes nothing of that: the engine does not know of it, and the catalog must follow.
+    ///
+    /// # Errors
+    /// The engine refuses; nothing has changed then.
+    pub async fn change<T: Send + 'static>(
+        self: &Arc<Self>,
+        deploying: Deploying,
+        catalog: Catalog,
+        request: impl FnOnce(&EngineHandle, Reply<T>) + Send + 'static,
+    ) -> Result<T, DbError> {
+        let inner = self.clone();
+        let changing = tokio::spawn(async move {
+            let answer = ask(|reply| request(&inner.engine, reply)).await?;
+            *inner.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+            drop(deploying);
+            Ok(answer)
+        });
+        changing.await.map_err(|e| panicked(&e))?
     }
 
     /// Takes note of an acknowledged write, so that later reads of any session see it.
@@ -234,7 +258,7 @@ fn recovered_catalog(records: &[Vec<u8>], next_id: ObjectId) -> Result<Catalog, 
     Ok(Catalog::from_records(records)?.with_next_id(next_id))
 }
 
-/// A panic on a blocking thread: a defect of ours, told to whoever asked.
+/// A panic of a task or on a blocking thread: a defect of ours, told to whoever asked.
 pub(crate) fn panicked(error: &tokio::task::JoinError) -> DbError {
-    DbError::new("LDB-4098", "XX000", format!("internal: a planning thread ended: {error}"))
+    DbError::new("LDB-4098", "XX000", format!("internal: a task of the database ended: {error}"))
 }

@@ -1,13 +1,18 @@
 //! Deployment: objects come and go all together, or not at all.
+//!
+//! Invariant: what stands in a configuration is what runs: an object that is there with another definition ends the
+//! start, but that another memory limit of a query is given to it as ALTER would, after the deployment.
 
-use laminar_core::engine::{Deployment, NewObject};
+use std::sync::Arc;
+
+use laminar_core::engine::{Deployment, NewObject, state_difference};
+use laminar_core::graph::{NodeSpec, ObjectSpec, PipelineSpec};
 use laminar_core::ids::ObjectId;
 use laminar_sql::catalog::{Catalog, CatalogEntry, CatalogRecord};
 use laminar_sql::parse::{self, Statement, StatementKind};
 use laminar_sql::plan::{Planned, Planner, SessionSettings};
 
-use crate::ask::ask;
-use crate::database::Inner;
+use crate::database::{Deploying, Inner};
 use crate::error::{DbError, Notice};
 
 /// What a deployment changes, collected against a catalog that already shows it.
@@ -57,20 +62,24 @@ impl Change {
         Ok(without)
     }
 
-    /// Makes it so: durable, attached at one barrier, then visible in the catalog. The caller holds the
-    /// deployment lock and `catalog` is the present one with the change.
+    /// Makes it so: durable, attached at one barrier, then visible in the catalog; `catalog` is the present one with
+    /// the change.
     ///
     /// # Errors
     /// The engine refuses; nothing has changed then.
-    pub async fn apply(self, inner: &Inner, catalog: Catalog) -> Result<Vec<Notice>, DbError> {
+    pub async fn apply(
+        self,
+        inner: &Arc<Inner>,
+        deploying: Deploying,
+        catalog: Catalog,
+    ) -> Result<Vec<Notice>, DbError> {
         let mut notices: Vec<Notice> = self.notices.iter().map(Notice::new).collect();
         if self.add.is_empty() && self.drop.is_empty() {
             return Ok(notices);
         }
         let add = self.add.iter().map(new_object).collect::<Result<Vec<_>, DbError>>()?;
         let deployment = Deployment { add, drop: self.drop };
-        let deployed = ask(|reply| inner.engine.deploy(deployment, reply)).await?;
-        inner.set_catalog(catalog);
+        let deployed = inner.change(deploying, catalog, |engine, reply| engine.deploy(deployment, reply)).await?;
         notices.extend(deployed.notices.iter().map(Notice::new));
         Ok(notices)
     }
@@ -82,20 +91,47 @@ fn new_object(entry: &CatalogEntry) -> Result<NewObject, DbError> {
 }
 
 /// Deploys a script of CREATE statements; see [`crate::Database::deploy`].
-pub(crate) async fn script(inner: &Inner, script: &str) -> Result<Vec<Notice>, DbError> {
-    let _deploying = inner.deploying.lock().await;
+pub(crate) async fn script(inner: &Arc<Inner>, script: &str) -> Result<Vec<Notice>, DbError> {
+    let deploying = inner.deploying().await;
     let (catalog, script) = (inner.catalog(), script.to_owned());
-    let (change, catalog) = inner.plan(move |planner| plan_script(planner, &catalog, &script)).await?;
-    change.apply(inner, catalog).await
+    let PlannedScript { change, catalog, limits } =
+        inner.plan(move |planner| plan_script(planner, &catalog, &script)).await?;
+    let mut notices = change.apply(inner, deploying, catalog).await?;
+    for entry in limits {
+        notices.push(Notice::new(format!("\"{}\" has the memory limit of the configuration now", entry.name())));
+        limit(inner, inner.deploying().await, entry).await?;
+    }
+    Ok(notices)
+}
+
+/// Gives a query that is there the memory limit of this entry, durably and while it runs.
+///
+/// # Errors
+/// The engine refuses; nothing has changed then.
+pub(crate) async fn limit(inner: &Arc<Inner>, deploying: Deploying, entry: CatalogEntry) -> Result<(), DbError> {
+    let ObjectSpec::Pipeline(PipelineSpec { id, memory, .. }) = entry.spec else {
+        return Err(DbError::new("LDB-4034", "XX000", "internal: only a query has a memory limit"));
+    };
+    let record = CatalogRecord::from_entry(&entry).to_json()?.into_bytes();
+    let catalog = inner.catalog().add(entry)?;
+    inner.change(deploying, catalog, move |engine, reply| engine.limit(id, memory, record, reply)).await
+}
+
+/// What a script asks for.
+pub(crate) struct PlannedScript {
+    change: Change,
+    /// The catalog with the change.
+    catalog: Catalog,
+    /// Queries that are there, with their new memory limits.
+    limits: Vec<CatalogEntry>,
 }
 
 /// Plans a script against a catalog.
 ///
 /// # Errors
 /// As [`crate::Database::deploy`].
-pub(crate) fn plan_script(planner: &Planner, catalog: &Catalog, script: &str) -> Result<(Change, Catalog), DbError> {
-    let mut change = Change::default();
-    let mut catalog = catalog.clone();
+pub(crate) fn plan_script(planner: &Planner, catalog: &Catalog, script: &str) -> Result<PlannedScript, DbError> {
+    let (mut change, mut catalog, mut limits) = (Change::default(), catalog.clone(), Vec::new());
     for statement in parse::parse(script)? {
         let Some(name) = created_name(&statement) else {
             let message =
@@ -105,9 +141,15 @@ pub(crate) fn plan_script(planner: &Planner, catalog: &Catalog, script: &str) ->
         match catalog.get(&name) {
             Some(there) if same_definition(&there.sql, &statement.text) => {}
             Some(there) => {
-                let shown = |sql: &str| laminar_sql::without_secrets(sql, planner.registry());
-                let state = state_difference(planner, &catalog, there, &statement);
-                return Err(differs(&name, (&shown(&there.sql), &shown(&statement.text)), state));
+                let wanted = beside(planner, &catalog, &statement);
+                match wanted.as_ref().and_then(|wanted| other_limit(there, wanted, &statement)) {
+                    Some(entry) => limits.push(entry),
+                    None => {
+                        let shown = |sql: &str| laminar_sql::without_secrets(sql, planner.registry());
+                        let state = wanted.and_then(|wanted| state_difference(&there.spec, &wanted.spec).ok()?);
+                        return Err(differs(&name, (&shown(&there.sql), &shown(&statement.text)), state));
+                    }
+                }
             }
             None => {
                 let planned = planner.plan(&statement, &catalog, &SessionSettings::default(), &[])?;
@@ -115,7 +157,7 @@ pub(crate) fn plan_script(planner: &Planner, catalog: &Catalog, script: &str) ->
             }
         }
     }
-    Ok((change, catalog))
+    Ok(PlannedScript { change, catalog, limits })
 }
 
 fn created_name(statement: &Statement) -> Option<String> {
@@ -159,8 +201,8 @@ fn normalised(sql: &str) -> String {
     out
 }
 
-/// What of the state that is kept the new definition could not go on from; none = it has none, or does not plan.
-fn state_difference(planner: &Planner, catalog: &Catalog, there: &CatalogEntry, wanted: &Statement) -> Option<String> {
+/// What a query or table that is there would be by its new definition; none = it keeps no state, or does not plan.
+fn beside(planner: &Planner, catalog: &Catalog, wanted: &Statement) -> Option<CatalogEntry> {
     let mut beside = wanted.clone();
     match &mut beside.kind {
         // Beside the old one, since others may read it.
@@ -168,10 +210,29 @@ fn state_difference(planner: &Planner, catalog: &Catalog, there: &CatalogEntry, 
         StatementKind::CreateTable(create) => create.name.push_str(" (as configured)"),
         _ => return None,
     }
-    let Ok(Planned::Create { objects, .. }) = planner.plan(&beside, catalog, &SessionSettings::default(), &[]) else {
+    match planner.plan(&beside, catalog, &SessionSettings::default(), &[]) {
+        Ok(Planned::Create { mut objects, .. }) => objects.pop(),
+        _ => None,
+    }
+}
+
+/// The query that is there with the new memory limit, if nothing else differs.
+fn other_limit(there: &CatalogEntry, wanted: &CatalogEntry, statement: &Statement) -> Option<CatalogEntry> {
+    let (ObjectSpec::Pipeline(old), ObjectSpec::Pipeline(new)) = (&there.spec, &wanted.spec) else { return None };
+    // The numbers of operators come of the object's.
+    let alike = |(old, new): (&NodeSpec, &NodeSpec)| NodeSpec { id: old.id, ..new.clone() } == *old;
+    let same = old.nodes.len() == new.nodes.len() && old.nodes.iter().zip(&new.nodes).all(alike);
+    // Of two that differ in nothing that can be seen here it is not known what was meant.
+    if !same || old.kind != new.kind || there.altered.is_none() && new.memory == old.memory {
         return None;
-    };
-    laminar_core::engine::state_difference(&there.spec, &objects.last()?.spec).ok()?
+    }
+    Some(CatalogEntry {
+        spec: ObjectSpec::Pipeline(PipelineSpec { memory: new.memory, ..old.clone() }),
+        sql: statement.text.clone(),
+        coverage: wanted.coverage.clone(),
+        altered: None,
+        ..there.clone()
+    })
 }
 
 fn differs(name: &str, (there, wanted): (&str, &str), state: Option<String>) -> DbError {

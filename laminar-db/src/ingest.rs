@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use bytes::Bytes;
 use laminar_core::connector::options::Options;
 use laminar_core::connector::{Decoder, RawRecord};
 use laminar_core::engine::RequestKey;
@@ -18,6 +19,7 @@ use crate::copy::{CopyFormat, CopyIn, csv_table, malformed};
 use crate::database::Database;
 use crate::error::DbError;
 use crate::execute::copy;
+use crate::record;
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,19 +87,19 @@ impl Database {
         &self,
         target: &str,
         format: BodyFormat,
-        body: &[u8],
+        body: Bytes,
         key: Option<&str>,
     ) -> Result<Ingested, DbError> {
-        let request = key.map(|key| request_key(key, format, body)).transpose()?;
+        let request = key.map(|key| request_key(key, format, &body)).transpose()?;
         match format {
             BodyFormat::JsonLines => {
                 let copy = self.begin_copy(target, None)?;
-                let (decoder, body) = (self.json_decoder(&copy.columns())?, body.to_vec());
-                let rows = reading(move || decode(decoder, &body)).await?;
+                let (decoder, row_bits) =
+                    (self.json_decoder(&copy.columns())?, record::row_bits(copy.columns().fields()));
+                let rows = reading(move || decode(decoder, &body, row_bits)).await?;
                 copy.finish_with(rows, request).await
             }
             BodyFormat::Csv => {
-                let body = body.to_vec();
                 let (names, records) = reading(move || csv_table(&body)).await?;
                 if names.iter().all(String::is_empty) {
                     return Err(malformed(1, "the names of the columns are missing")
@@ -110,7 +112,7 @@ impl Database {
         }
     }
 
-    async fn ingest_arrow(&self, target: &str, body: &[u8], request: Option<RequestKey>) -> Result<Ingested, DbError> {
+    async fn ingest_arrow(&self, target: &str, body: Bytes, request: Option<RequestKey>) -> Result<Ingested, DbError> {
         let bytes = Buffer::from(body);
         let body = reading(move || ArrowBody::open(bytes)).await?;
         let copy = self.begin_copy(target, Some(&body.names()))?;
@@ -143,13 +145,16 @@ async fn reading<T: Send + 'static>(work: impl FnOnce() -> Result<T, DbError> + 
     })?
 }
 
-/// The rows of JSON lines.
-fn decode(mut decoder: Box<dyn Decoder>, body: &[u8]) -> Result<RecordBatch, DbError> {
+/// The rows of JSON lines; each takes so many bits at least, however short its line is.
+fn decode(mut decoder: Box<dyn Decoder>, body: &[u8], row_bits: usize) -> Result<RecordBatch, DbError> {
+    let mut rows = 0;
     for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
+        rows += 1;
+        record::rows_fit(rows, row_bits)?;
         let record = RawRecord { payload: line, key: None, offset: index as u64, timestamp_ms: None };
         decoder.push(&record).map_err(|refused| malformed(index + 1, &refused.reason).with_hint(UNTAKEN))?;
     }

@@ -13,6 +13,7 @@ mod error;
 mod execute;
 mod ingest;
 mod options;
+mod record;
 mod response;
 mod session;
 pub mod status;

@@ -56,7 +56,7 @@ pub struct Pipeline {
     pub kind: &'static str,
     /// Whether it works.
     pub state: ObjectState,
-    /// Its statement.
+    /// Its statement, and what ALTER has changed since.
     pub sql: String,
     /// Names of the objects it reads.
     pub reads: Vec<String>,
@@ -187,7 +187,7 @@ fn pipeline(
         name: object.name.clone(),
         kind: if object.kind == ObjectKind::View { "view" } else { "stream" },
         state: object.state.clone(),
-        sql: entry.sql.clone(),
+        sql: entry.definition(),
         reads: object.reads.iter().map(|id| name(catalog, *id)).collect(),
         state_bytes: state.map(|s| s.state_bytes).sum(),
         memory_limit: object.memory.map_or(0, |memory| memory.limit),

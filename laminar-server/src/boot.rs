@@ -85,11 +85,7 @@ async fn run(path: &Path, loaded: Loaded, ready_file: Option<&Path>) -> Result<(
     tokio::select! {
         () = signals.next() => {}
         error = database.failed() => {
-            let message = format!(
-                "{}; the server ends, because what a disk holds after a failure is known only to a new start; \
-                 what was acknowledged is durable: mend the volume of the data directory and start again",
-                describe(&error)
-            );
+            let message = format!("{}; the server ends; {}", describe(&error), after_the_end(&error.code));
             tracing::error!("{message}");
             return Err(Exit::new(Reason::Failed, message));
         }
@@ -176,6 +172,22 @@ fn options(config: &Config) -> DatabaseOptions {
     options
 }
 
+/// What to do when the engine has ended by itself.
+fn after_the_end(code: &str) -> &'static str {
+    match code {
+        "LDB-1004" | "LDB-1013" => {
+            "what the data directory holds is damaged: `laminardb-server checkpoint verify` says which checkpoint is whole"
+        }
+        "LDB-3999" | "LDB-1014" => {
+            "this is a defect of LaminarDB: what was acknowledged is durable, start again, and report it with the log"
+        }
+        _ => {
+            "what a disk holds after a failure is known only to a new start; what was acknowledged is durable: mend the \
+             volume of the data directory and start again"
+        }
+    }
+}
+
 /// The database did not open: its directory, or the machine.
 fn refused(error: &DbError) -> Exit {
     Exit::new(Reason::Data, describe(error))
@@ -226,4 +238,19 @@ pub fn check(path: &Path) -> Result<(), Exit> {
         config.sinks.len()
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_engine_is_told_by_its_cause_and_only_a_failed_disk_is_to_be_mended() {
+        let says = |code: &str, words: &str| assert!(after_the_end(code).contains(words), "{code}");
+        says("LDB-1001", "mend the volume of the data directory and start again");
+        says("LDB-1008", "mend the volume");
+        says("LDB-3010", "mend the volume");
+        says("LDB-1004", "`laminardb-server checkpoint verify`");
+        says("LDB-3999", "a defect of LaminarDB");
+    }
 }

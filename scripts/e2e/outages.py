@@ -11,6 +11,8 @@ import time
 TRANSACTION_S = 10
 OUTAGE_S = 2 * TRANSACTION_S + 1
 TRIES = 200
+# Their topics.
+SINKS = ("copy", "ohlc_1m")
 
 
 def pieces(rows, count: int):
@@ -51,6 +53,9 @@ def outlasted(server, kafka, run: str, rows, rng) -> str:
     server.start()
     time.sleep(OUTAGE_S / 2)
     kafka.up()
+    # Before anything else is fed, so that they are of what was open then.
+    hidden = sum(kafka.hidden(f"{topic}_{run}") for topic in SINKS)
+    assert hidden > 0, "the transactions that the broker was frozen and killed with have left no record"
 
     kafka.produce(f"trades_{run}", [row for piece in supply for row in piece])
     return f"the broker frozen, then killed, for {OUTAGE_S} s each with a transaction of {TRANSACTION_S} s open"
@@ -63,7 +68,7 @@ def catch_open(server, kafka, run: str, supply, rng):
             feeding = pool.submit(kafka.produce, f"trades_{run}", piece)
             time.sleep(rng.uniform(0.02, 0.3))
             server.freeze()
-            caught = any(kafka.has_open_transaction(f"{topic}_{run}") for topic in ("copy", "ohlc_1m"))
+            caught = any(kafka.has_open_transaction(f"{topic}_{run}") for topic in SINKS)
             feeding.result()
             if caught:
                 return

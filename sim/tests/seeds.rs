@@ -65,6 +65,7 @@ fn a_seed_does_the_same_every_time() {
 
 #[test]
 fn every_planted_defect_is_found() {
+    assert_eq!(BUGS.map(|(bug, _)| bug), Mutant::ALL);
     for (bug, seed) in BUGS {
         mutant::plant(Some(bug));
         // The seed found it once; another generator or another order of turns may need some more.

@@ -13,7 +13,8 @@ pub enum StartPhase {
     Opening,
     /// Reads the pushed rows that are younger than the checkpoint from the log.
     ReadingLog,
-    /// Reads and verifies the state of the checkpoint.
+    /// Makes the state of the checkpoint fit for use; most of its bytes are read while it runs, behind whoever needs
+    /// them first.
     LoadingState,
     /// Lets the rows of the log enter the queries again.
     ReplayingLog,
@@ -39,7 +40,7 @@ impl StartPhase {
 pub struct StartState {
     /// The phase.
     pub phase: StartPhase,
-    /// Bytes of the phase that are done.
+    /// Bytes of the phase that are done; of state, those that can be used.
     pub done_bytes: u64,
     /// Bytes of the phase; 0 where it has none or they are not known.
     pub total_bytes: u64,

@@ -194,7 +194,7 @@ impl EngineError {
     }
 
     /// The SQLSTATE that fits.
-    pub const fn sqlstate(&self) -> &'static str {
+    pub fn sqlstate(&self) -> &'static str {
         match self {
             Self::Stopped => "57P01",
             Self::NoSuchObject(_) => "42P01",
@@ -205,7 +205,13 @@ impl EngineError {
             Self::Operator(_) | Self::Failed { .. } => "55000",
             Self::DuplicateKey { .. } => "23505",
             Self::BadRow { .. } => "22000",
-            Self::Disk(_) | Self::Storage(_) => "58030",
+            Self::Disk(_) => "58030",
+            Self::Storage(_) => match self.code() {
+                "LDB-1002" => "53100",
+                "LDB-1005" => "54000",
+                "LDB-1006" => "53000",
+                _ => "58030",
+            },
             Self::OtherState { .. } => "XX001",
             Self::Start(_) | Self::Internal(_) => "XX000",
             Self::Limit { .. } => "54000",

@@ -1,8 +1,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::{
-    BooleanArray, DictionaryArray, Float64Array, Int8Array, Int64Array, NullArray, StringArray, StringViewArray,
-    StringViewBuilder, StructArray, TimestampMillisecondArray,
+    BooleanArray, Decimal128Array, DictionaryArray, Float64Array, Int8Array, Int64Array, NullArray, StringArray,
+    StringViewArray, StringViewBuilder, StructArray, TimestampMillisecondArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::{Field, Int8Type, TimeUnit};
 use arrow::ipc::CompressionType;
@@ -129,7 +129,9 @@ fn what_would_grow_without_bound_is_refused() {
         let packed = IpcWriteOptions::default().try_with_compression(Some(codec)).unwrap();
         refused(&stream_with(packed, &batches()), DataType::Int64, "LDB-4076", "compressed");
     }
-    refused(&stream(vec![("x", Arc::new(NullArray::new(1 << 40)))]), DataType::Int64, "LDB-4079", "take more than");
+    for (rows, kind) in [(1 << 24, DataType::Int64), (1 << 40, DataType::Int64), (1 << 59, DataType::Utf8)] {
+        refused(&stream(vec![("x", Arc::new(NullArray::new(rows)))]), kind, "LDB-4079", "take more than");
+    }
     let long = "x".repeat(1 << 20);
     let values = Arc::new(StringArray::from(vec![long.as_str()]));
     let repeated = DictionaryArray::<Int8Type>::try_new(Int8Array::from(vec![0; 100_000]), values).unwrap();
@@ -142,4 +144,39 @@ fn what_would_grow_without_bound_is_refused() {
     refused(&stream(vec![("x", Arc::new(views.finish()))]), DataType::Utf8, "LDB-4079", "take more than");
     let nested = StructArray::new_empty_fields(3, None);
     refused(&stream(vec![("x", Arc::new(nested))]), DataType::Int64, "LDB-4077", "flat");
+}
+
+#[test]
+fn a_value_that_would_lose_a_part_is_refused_with_its_row() {
+    let micros = |zone: Option<&str>| DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into));
+    let floats = |values: &[f64]| -> ArrayRef { Arc::new(Float64Array::from(values.to_vec())) };
+    let nanos = |values: &[i64]| TimestampNanosecondArray::from(values.to_vec());
+    let cents: ArrayRef = Arc::new(Decimal128Array::from(vec![150, 155]).with_precision_and_scale(10, 2).unwrap());
+    let zoned: ArrayRef = Arc::new(nanos(&[1000, 2000]).with_timezone("+02:00"));
+    let repeated: ArrayRef =
+        Arc::new(DictionaryArray::<Int8Type>::try_new(Int8Array::from(vec![0, 1]), floats(&[2.0, 0.5])).unwrap());
+    let lost = [
+        (floats(&[1.0, 1.5]), DataType::Int64, "1.5 in row 2 would lose a part"),
+        (Arc::new(nanos(&[1000, 1001])), micros(None), "000001001 in row 2"),
+        (cents.clone(), DataType::Decimal128(10, 1), "1.55 in row 2"),
+        (cents, DataType::Int64, "1.50 in row 1"),
+        (repeated, DataType::Int64, "0.5 in row 2"),
+        (Arc::new(TimestampMillisecondArray::from(vec![86_400_000, 1])), DataType::Date32, "in row 2"),
+    ];
+    for (column, kind, words) in lost {
+        refused(&stream(vec![("x", column)]), kind, "LDB-4077", words);
+    }
+    let kept = [
+        (floats(&[1.0, -3.0]), DataType::Int64),
+        (floats(&[0.1, f64::NAN]), DataType::Float32),
+        (Arc::new(Int64Array::from(vec![None, Some(1)])), DataType::Decimal128(20, 2)),
+        (Arc::new(StringArray::from(vec!["1", "-2"])), DataType::Int64),
+        (zoned.clone(), micros(None)),
+        (zoned, micros(Some("UTC"))),
+    ];
+    for (column, kind) in kept {
+        let wanted = Arc::new(Schema::new(vec![Field::new("x", kind, true)]));
+        let rows = read(&stream(vec![("x", column.clone())]), &wanted).unwrap();
+        assert_eq!((rows.num_rows(), rows.column(0).null_count()), (2, column.null_count()));
+    }
 }

@@ -63,6 +63,11 @@ impl LineReader {
         Ok(std::mem::take(&mut self.records))
     }
 
+    /// Records that are complete.
+    pub fn rows(&self) -> usize {
+        self.records.len()
+    }
+
     fn next_line_end(&mut self) -> Option<usize> {
         while self.scanned < self.pending.len() {
             let at = self.scanned;

@@ -10,14 +10,16 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::future::BoxFuture;
 use laminar_core::engine::RequestKey;
+use laminar_storage::log::MAX_RECORD_BYTES;
 
 use crate::error::DbError;
 use crate::ingest::Ingested;
+use crate::record;
 use lines::LineReader;
 pub(crate) use lines::{Record, malformed};
 
-/// Greatest size of one COPY before it is committed.
-pub(crate) const MAX_COPY_BYTES: usize = 256 << 20;
+/// Most bytes of data before they are rows: a value is at most some four times as long as text as it is in the log.
+pub(crate) const MAX_COPY_BYTES: usize = 4 * MAX_RECORD_BYTES;
 
 /// How the data is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,15 +83,18 @@ pub type CopyCommit =
 /// A COPY in progress.
 pub struct CopyIn {
     columns: SchemaRef,
+    /// Bits of a row with all columns of the target.
+    row_bits: usize,
     lines: LineReader,
     received: usize,
     commit: CopyCommit,
 }
 
 impl CopyIn {
-    /// Begins a COPY into `columns`; `commit` is called once, with all rows.
-    pub fn new(columns: SchemaRef, format: CopyFormat, commit: CopyCommit) -> Self {
-        Self { columns, lines: LineReader::new(format), received: 0, commit }
+    /// Begins a COPY into `columns` of a target whose rows take `row_bits` at least; `commit` is called once, with all
+    /// rows.
+    pub(crate) fn new(columns: SchemaRef, row_bits: usize, format: CopyFormat, commit: CopyCommit) -> Self {
+        Self { columns, row_bits, lines: LineReader::new(format), received: 0, commit }
     }
 
     /// The columns that the data must have, in order.
@@ -100,7 +105,7 @@ impl CopyIn {
     /// Takes the next bytes; they may end anywhere.
     ///
     /// # Errors
-    /// The COPY is larger than 256 MiB, or a line is malformed.
+    /// The COPY is larger than its rows may be, or a line is malformed.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), DbError> {
         self.received += bytes.len();
         if self.received > MAX_COPY_BYTES {
@@ -109,7 +114,8 @@ impl CopyIn {
                 DbError::new("LDB-4010", "54000", message).with_hint("split the data into several COPY commands")
             );
         }
-        self.lines.push(bytes)
+        self.lines.push(bytes)?;
+        record::rows_fit(self.lines.rows(), self.row_bits)
     }
 
     /// Commits all rows; returns how many. When it returns, they are durable.

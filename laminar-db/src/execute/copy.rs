@@ -13,6 +13,7 @@ use crate::copy::{CopyCommit, CopyFormat, CopyIn, CopySyntax, Header};
 use crate::database::Inner;
 use crate::error::DbError;
 use crate::ingest::Ingested;
+use crate::record;
 use crate::response::Response;
 use crate::session::Session;
 
@@ -37,7 +38,7 @@ pub fn begin(inner: &Arc<Inner>, target: ObjectId, columns: &[usize], format: Co
         return Err(DbError::new("LDB-4054", "42P01", "the target of the COPY no longer exists"));
     };
     let given: SchemaRef = Arc::new(Schema::new(columns.iter().map(|i| schema.field(*i).clone()).collect::<Vec<_>>()));
-    let (inner, columns) = (inner.clone(), columns.to_vec());
+    let (inner, columns, row_bits) = (inner.clone(), columns.to_vec(), record::row_bits(schema.fields()));
     let commit: CopyCommit = Box::new(move |rows, request| {
         Box::pin(async move {
             let rows = vec![whole_rows(&schema, &columns, &rows)?];
@@ -47,7 +48,7 @@ pub fn begin(inner: &Arc<Inner>, target: ObjectId, columns: &[usize], format: Co
             Ok(Ingested { rows: inserted.rows, repeated: inserted.repeated })
         })
     });
-    Ok(CopyIn::new(given, format, commit))
+    Ok(CopyIn::new(given, row_bits, format, commit))
 }
 
 fn copy_format(format: &Parsed) -> Result<CopyFormat, DbError> {
@@ -68,6 +69,9 @@ fn copy_format(format: &Parsed) -> Result<CopyFormat, DbError> {
 
 /// Rows of the whole schema; columns that were not given are NULL.
 fn whole_rows(schema: &SchemaRef, columns: &[usize], rows: &RecordBatch) -> Result<RecordBatch, DbError> {
+    let missing = schema.fields().iter().enumerate().filter(|(i, _)| !columns.contains(i)).map(|(_, field)| field);
+    let nulls = rows.num_rows().saturating_mul(record::row_bits(missing)) / 8;
+    record::fits(record::bytes(rows).saturating_add(nulls))?;
     let column = |i: usize| -> ArrayRef {
         match columns.iter().position(|c| *c == i) {
             Some(at) => rows.column(at).clone(),

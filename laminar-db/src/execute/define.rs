@@ -1,13 +1,13 @@
-//! CREATE and DROP: one statement is one deployment, a transaction block of them another.
+//! CREATE, DROP and ALTER: one statement is one deployment, a transaction block of CREATEs and DROPs another.
+//!
+//! Invariant: a definition is planned against the catalog that it changes: under the deployment lock, or in a block.
 
-use laminar_core::graph::{MemorySpec, ObjectSpec, PipelineKind};
-use laminar_core::ids::ObjectId;
-use laminar_sql::catalog::{CatalogEntry, CatalogRecord};
+use laminar_core::graph::ObjectSpec;
+use laminar_sql::catalog::CatalogEntry;
 use laminar_sql::parse::{RelationKind, Statement, StatementKind};
 use laminar_sql::plan::{Param, Planned};
 
-use crate::ask::ask;
-use crate::deploy::Change;
+use crate::deploy::{self, Change};
 use crate::error::DbError;
 use crate::response::Response;
 use crate::session::Session;
@@ -21,6 +21,7 @@ pub fn defines(statement: &Statement) -> bool {
             | StatementKind::CreateQuery(_)
             | StatementKind::CreateSink(_)
             | StatementKind::Drop(_)
+            | StatementKind::AlterQuery(_)
     )
 }
 
@@ -29,6 +30,10 @@ pub async fn run(session: &mut Session, statement: &Statement, params: Vec<Param
     let tag = tag_of(&statement.kind);
     let inner = session.inner.clone();
     if session.block().is_some() {
+        if matches!(statement.kind, StatementKind::AlterQuery(_)) {
+            let message = format!("{tag} cannot run inside a transaction block");
+            return Err(DbError::new("LDB-4033", "25001", message).with_hint("send it by itself: it holds at once"));
+        }
         let planned = session.plan(statement, params).await?;
         let present = inner.catalog();
         if let Some(block) = session.block() {
@@ -36,55 +41,40 @@ pub async fn run(session: &mut Session, statement: &Statement, params: Vec<Param
         }
         return Ok(Response::done(tag));
     }
-    let _deploying = inner.deploying.lock().await;
-    let planned = session.plan(statement, params).await?;
-    apply(session, planned, tag).await
-}
-
-/// Gives a query another memory limit, durably; at once, also in a transaction block, as PAUSE and RESUME are.
-pub async fn alter(session: &Session, object: ObjectId, memory: MemorySpec, sql: String) -> Result<Response, DbError> {
-    let inner = &session.inner;
-    let _deploying = inner.deploying.lock().await;
-    let catalog = inner.catalog();
-    let Some(entry) = catalog.by_id(object) else {
-        return Err(DbError::new("LDB-4033", "42P01", "what was to be altered was dropped meanwhile"));
-    };
-    let mut entry = CatalogEntry { altered: Some(sql), ..CatalogEntry::clone(entry) };
-    let mut tag = "ALTER STREAM";
-    if let ObjectSpec::Pipeline(pipeline) = &mut entry.spec {
-        pipeline.memory = memory;
-        if pipeline.kind == PipelineKind::View {
-            tag = "ALTER MATERIALIZED VIEW";
+    let deploying = inner.deploying().await;
+    let notices = match session.plan(statement, params).await? {
+        Planned::AlterQuery { object, memory, sql } => {
+            let catalog = inner.catalog();
+            let entry = catalog.by_id(object).ok_or_else(|| catalog_moved(&tag))?;
+            let mut entry = CatalogEntry { altered: Some(sql), ..CatalogEntry::clone(entry) };
+            if let ObjectSpec::Pipeline(pipeline) = &mut entry.spec {
+                pipeline.memory = memory;
+            }
+            deploy::limit(&inner, deploying, entry).await?;
+            Vec::new()
         }
-    }
-    let record = CatalogRecord::from_entry(&entry).to_json()?.into_bytes();
-    ask(|reply| inner.engine.limit(object, memory, record, reply)).await?;
-    inner.set_catalog(catalog.add(entry)?);
-    Ok(Response::done(tag))
+        planned => {
+            let mut change = Change::default();
+            let catalog = change.take(planned, inner.catalog())?;
+            change.apply(&inner, deploying, catalog).await?
+        }
+    };
+    Ok(Response::Done { tag, notices })
 }
 
-/// Applies a planned definition; the caller holds the deployment lock.
-pub async fn apply(session: &Session, planned: Planned, tag: &str) -> Result<Response, DbError> {
-    let mut change = Change::default();
-    let catalog = change.take(planned, session.inner.catalog())?;
-    let notices = change.apply(&session.inner, catalog).await?;
-    Ok(Response::Done { tag: tag.to_owned(), notices })
+fn catalog_moved(tag: &str) -> DbError {
+    DbError::new("LDB-4035", "XX000", format!("internal: the catalog changed under {tag}"))
 }
 
-fn tag_of(kind: &StatementKind) -> &'static str {
+fn tag_of(kind: &StatementKind) -> String {
+    let tag = |verb: &str, kind: RelationKind| format!("{verb} {}", kind.words().to_uppercase());
     match kind {
-        StatementKind::CreateSource(_) => "CREATE SOURCE",
-        StatementKind::CreateTable(_) => "CREATE TABLE",
-        StatementKind::CreateQuery(create) if create.kind == RelationKind::View => "CREATE MATERIALIZED VIEW",
-        StatementKind::CreateQuery(_) => "CREATE STREAM",
-        StatementKind::CreateSink(_) => "CREATE SINK",
-        StatementKind::Drop(drop) => match drop.kind {
-            RelationKind::Source => "DROP SOURCE",
-            RelationKind::Table => "DROP TABLE",
-            RelationKind::Stream => "DROP STREAM",
-            RelationKind::View => "DROP MATERIALIZED VIEW",
-            RelationKind::Sink => "DROP SINK",
-        },
-        _ => "OK",
+        StatementKind::CreateSource(_) => tag("CREATE", RelationKind::Source),
+        StatementKind::CreateTable(_) => tag("CREATE", RelationKind::Table),
+        StatementKind::CreateQuery(create) => tag("CREATE", create.kind),
+        StatementKind::CreateSink(_) => tag("CREATE", RelationKind::Sink),
+        StatementKind::Drop(drop) => tag("DROP", drop.kind),
+        StatementKind::AlterQuery(alter) => tag("ALTER", alter.kind),
+        _ => "OK".to_owned(),
     }
 }

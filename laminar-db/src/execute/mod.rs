@@ -50,7 +50,10 @@ fn is_system(statement: &Statement) -> bool {
 
 async fn run(session: &mut Session, planned: Planned) -> Result<Response, DbError> {
     match planned {
-        planned @ (Planned::Create { .. } | Planned::Drop { .. } | Planned::Nothing { .. }) => {
+        planned @ (Planned::Create { .. }
+        | Planned::Drop { .. }
+        | Planned::Nothing { .. }
+        | Planned::AlterQuery { .. }) => {
             Err(DbError::new("LDB-4050", "XX000", format!("internal: a definition outside its path: {planned:?}")))
         }
         Planned::Insert { target, rows, on_conflict } => write::insert(session, target, rows, on_conflict).await,
@@ -93,7 +96,6 @@ async fn run(session: &mut Session, planned: Planned) -> Result<Response, DbErro
             session.last_write = session.last_write.max(Some(epoch));
             Ok(Response::done("ADVANCE WATERMARK"))
         }
-        Planned::AlterQuery { object, memory, sql } => define::alter(session, object, memory, sql).await,
         Planned::Pause { object } => {
             session.inner.pause(object).await?;
             Ok(Response::done("PAUSE"))

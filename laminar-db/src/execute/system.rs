@@ -66,8 +66,8 @@ fn relation(entry: &CatalogEntry) -> Relation {
         ObjectSpec::Table(_) => (RelationKind::Table, None, None),
         ObjectSpec::Sink(sink) => (RelationKind::Sink, Some(sink.connector.clone()), None),
         ObjectSpec::Pipeline(pipeline) => match pipeline.kind {
-            PipelineKind::Stream => (RelationKind::Stream, None, Some(entry.sql.clone())),
-            PipelineKind::View => (RelationKind::MaterializedView, None, Some(entry.sql.clone())),
+            PipelineKind::Stream => (RelationKind::Stream, None, Some(entry.definition())),
+            PipelineKind::View => (RelationKind::MaterializedView, None, Some(entry.definition())),
         },
     };
     Relation {

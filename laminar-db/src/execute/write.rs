@@ -11,6 +11,7 @@ use laminar_sql::parse::Conflict;
 use super::query;
 use crate::ask::ask;
 use crate::error::{DbError, Notice};
+use crate::record;
 use crate::response::Response;
 use crate::session::Session;
 
@@ -31,6 +32,7 @@ pub async fn insert(
         block.insert(target, rows, on_conflict)?;
         return Ok(Response::done(format!("INSERT 0 {count}")));
     }
+    record::fits(record::bytes(&rows))?;
     let insert = Insert { object: target, rows: vec![rows], on_conflict, request: None };
     let inserted = ask(|reply| session.inner.engine.insert(insert, reply)).await?;
     session.inner.wrote(inserted.epoch);
@@ -62,9 +64,13 @@ pub async fn insert_query(
         Some(entry) => entry.schema().columns.clone(),
         None => return Err(DbError::new("LDB-4051", "42P01", "the target of the INSERT no longer exists")),
     };
-    let batches: Vec<RecordBatch> = query::rows(session, query).await?.try_collect().await?;
-    let typed = |batch: RecordBatch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec());
-    let batches = batches.into_iter().map(typed).collect::<Result<Vec<_>, _>>().map_err(|e| not_null(&e))?;
+    let mut found = query::rows(session, query).await?;
+    let (mut batches, mut bytes) = (Vec::new(), 0);
+    while let Some(batch) = found.try_next().await? {
+        bytes += record::bytes(&batch);
+        record::fits(bytes)?;
+        batches.push(RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).map_err(|e| not_null(&e))?);
+    }
     let rows = concat_batches(&schema, &batches).map_err(|e| not_null(&e))?;
     insert(session, target, rows, on_conflict).await
 }

@@ -1,21 +1,20 @@
 //! A transaction block: writes or definitions that wait in the session for COMMIT.
 //!
 //! Invariants: nothing of a block is visible to others before COMMIT; a block holds either rows or
-//! definitions; its rows are bounded and become one unit of the log.
+//! definitions; its rows fit one record of the log.
 
 use arrow::array::RecordBatch;
 use laminar_core::engine::{Insert, OnConflict};
 use laminar_core::ids::ObjectId;
 use laminar_sql::catalog::Catalog;
 use laminar_sql::plan::Planned;
+use laminar_storage::log::MAX_RECORD_BYTES;
 
 use super::Session;
 use crate::ask::ask;
 use crate::deploy::Change;
 use crate::error::{DbError, Notice};
-
-/// Bytes of rows that one block may hold.
-const MAX_BLOCK_BYTES: usize = 64 << 20;
+use crate::record;
 
 /// The content of an open block.
 #[derive(Default)]
@@ -23,7 +22,7 @@ pub(crate) struct Block {
     failed: bool,
     write: Option<Insert>,
     bytes: usize,
-    change: Option<(Change, Catalog)>,
+    definitions: Option<Definitions>,
     savepoints: Vec<Savepoint>,
 }
 
@@ -33,7 +32,17 @@ struct Savepoint {
     /// Batches of rows; none = no row was written.
     batches: Option<usize>,
     bytes: usize,
-    change: Option<(Change, Catalog)>,
+    definitions: Option<Definitions>,
+}
+
+/// The CREATEs and DROPs of a block.
+#[derive(Clone)]
+struct Definitions {
+    change: Change,
+    /// The catalog with them.
+    catalog: Catalog,
+    /// The version of the catalog that they were planned against.
+    begun_with: u64,
 }
 
 impl Block {
@@ -48,8 +57,8 @@ impl Block {
     /// Remembers what the block holds now.
     pub fn save(&mut self, name: &str) {
         let batches = self.write.as_ref().map(|w| w.rows.len());
-        let (bytes, change) = (self.bytes, self.change.clone());
-        self.savepoints.push(Savepoint { name: name.to_owned(), batches, bytes, change });
+        let (bytes, definitions) = (self.bytes, self.definitions.clone());
+        self.savepoints.push(Savepoint { name: name.to_owned(), batches, bytes, definitions });
     }
 
     /// Forgets a savepoint and those after it; what the block holds stays.
@@ -74,7 +83,7 @@ impl Block {
             None => self.write = None,
             Some(batches) => self.write.iter_mut().for_each(|w| w.rows.truncate(batches)),
         }
-        (self.bytes, self.change, self.failed) = (there.bytes, there.change.clone(), false);
+        (self.bytes, self.definitions, self.failed) = (there.bytes, there.definitions.clone(), false);
         Ok(())
     }
 
@@ -85,7 +94,7 @@ impl Block {
 
     /// The catalog with the block's own definitions, if it has any.
     pub fn catalog(&self) -> Option<&Catalog> {
-        self.change.as_ref().map(|(_, catalog)| catalog)
+        self.definitions.as_ref().map(|definitions| &definitions.catalog)
     }
 
     /// Whether the block has uncommitted rows of an object.
@@ -98,12 +107,12 @@ impl Block {
     /// # Errors
     /// The block holds definitions, rows of another object, or too many bytes.
     pub fn insert(&mut self, object: ObjectId, rows: RecordBatch, on_conflict: OnConflict) -> Result<(), DbError> {
-        if self.change.is_some() {
+        if self.definitions.is_some() {
             return Err(mixed());
         }
-        self.bytes += rows.get_array_memory_size();
-        if self.bytes > MAX_BLOCK_BYTES {
-            let message = format!("the transaction holds more than {MAX_BLOCK_BYTES} bytes of rows");
+        self.bytes += record::bytes(&rows);
+        if self.bytes > MAX_RECORD_BYTES {
+            let message = format!("the transaction holds more than {MAX_RECORD_BYTES} bytes of rows");
             return Err(DbError::new("LDB-4042", "54000", message).with_hint("commit in smaller parts"));
         }
         match &mut self.write {
@@ -125,9 +134,13 @@ impl Block {
         if self.write.is_some() {
             return Err(mixed());
         }
-        let (mut change, catalog) = self.change.take().unwrap_or_else(|| (Change::default(), present.clone()));
-        let catalog = change.take(planned, catalog)?;
-        self.change = Some((change, catalog));
+        let mut definitions = self.definitions.take().unwrap_or_else(|| Definitions {
+            change: Change::default(),
+            catalog: present.clone(),
+            begun_with: present.version(),
+        });
+        definitions.catalog = definitions.change.take(planned, definitions.catalog)?;
+        self.definitions = Some(definitions);
         Ok(())
     }
 
@@ -141,15 +154,14 @@ impl Block {
             session.inner.wrote(inserted.epoch);
             session.last_write = session.last_write.max(Some(inserted.epoch));
         }
-        let Some((change, catalog)) = self.change else { return Ok(Vec::new()) };
+        let Some(Definitions { change, catalog, begun_with }) = self.definitions else { return Ok(Vec::new()) };
         let inner = session.inner.clone();
-        let _deploying = inner.deploying.lock().await;
-        let begun_with = catalog.version() - u64::try_from(change.add.len() + change.drop.len()).unwrap_or(0);
+        let deploying = inner.deploying().await;
         if inner.catalog().version() != begun_with {
             let message = "another session changed the catalog while this transaction was open";
             return Err(DbError::new("LDB-4044", "40001", message).with_hint("run the transaction again"));
         }
-        change.apply(&inner, catalog).await
+        change.apply(&inner, deploying, catalog).await
     }
 }
 

@@ -21,7 +21,7 @@ pub async fn insert(
     body: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let key = idempotency_key(&headers)?;
-    let ingested = shared.database()?.ingest(&name, format(&headers)?, &body, key).await.map_err(refused)?;
+    let ingested = shared.database()?.ingest(&name, format(&headers)?, body, key).await.map_err(refused)?;
     let mut answer = json!({ "rows": ingested.rows });
     if ingested.repeated {
         answer["repeated"] = Value::Bool(true);

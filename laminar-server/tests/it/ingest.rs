@@ -233,3 +233,56 @@ async fn ready_tells_how_far_the_replay_of_the_log_is_and_so_does_the_log() {
     let client = server.connect().await;
     assert_eq!(answer(&client, "SELECT count(*), sum(n) FROM v").await, format!("{0} {0}", posts * rows));
 }
+
+/// A record of the log takes 16 MiB, whatever the rows came in.
+#[tokio::test]
+async fn rows_that_no_record_of_the_log_takes_are_refused_with_what_to_do_and_none_is_there() {
+    use std::sync::Arc;
+
+    let server = Server::with("max_body = \"64 MiB\"\n");
+    let client = server.connect().await;
+    let columns: String = (0..50).map(|n| format!(", c{n} BIGINT")).collect();
+    client.batch_execute(&format!("CREATE TABLE t (id BIGINT PRIMARY KEY, x VARCHAR{columns})")).await.unwrap();
+    client.batch_execute(&format!("CREATE SOURCE s (x BIGINT{columns})")).await.unwrap();
+    let arrow = |rows: usize| -> Vec<u8> {
+        let nulls: arrow::array::ArrayRef = Arc::new(arrow::array::NullArray::new(rows));
+        arrow_stream(vec![("x", nulls)])
+    };
+    // The first is refused by the log itself, which counts its frames too.
+    for bytes in [(16 << 20) - 600, 17 << 20] {
+        let text = "x".repeat(bytes);
+        let refused = client.batch_execute(&format!("INSERT INTO t (id, x) VALUES (1, '{text}')")).await.unwrap_err();
+        let refused = refused.as_db_error().expect("an error of the server").clone();
+        let told = (refused.code().code(), refused.hint().unwrap_or_default());
+        assert!(told.0.starts_with("54") && told.1.contains("in several"), "{told:?}");
+
+        let sink = client.copy_in("COPY t (id, x) FROM STDIN").await.unwrap();
+        let mut sink = std::pin::pin!(sink);
+        let line = bytes::Bytes::from(format!("1\t{text}\n"));
+        futures::SinkExt::send(&mut sink, line).await.unwrap();
+        let refused = sink.finish().await.unwrap_err();
+        assert_eq!(refused.code().map(tokio_postgres::error::SqlState::code), Some("54000"), "{refused:?}");
+
+        let (first, second) = text.split_at(bytes / 2);
+        let lines = format!("{{\"id\": 1, \"x\": \"{first}\"}}\n{{\"id\": 2, \"x\": \"{second}\"}}");
+        let (status, told) = post_keyed(server.http, "t", "k", &lines).unwrap();
+        assert!(status == 413 && told.contains("send the rows in several"), "{status} {told}");
+    }
+    let half = "x".repeat(9 << 20);
+    let block = format!("BEGIN; INSERT INTO t (id, x) VALUES (1, '{half}')");
+    client.batch_execute(&block).await.unwrap();
+    let more = format!("INSERT INTO t (id, x) VALUES (2, '{half}')");
+    let refused = client.batch_execute(&more).await.unwrap_err();
+    assert_eq!(refused.code().map(tokio_postgres::error::SqlState::code), Some("54000"), "{refused:?}");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    let post = |kind: &str, body: &[u8]| server.http_as(kind, "POST", "/api/v1/sources/s/rows", body);
+    // Short lines and announced rows whose missing columns would be gigabytes.
+    let (status, told) = post(JSON, "{}\n".repeat(5_000_000).as_bytes());
+    assert!(status == 413 && told.contains("send the rows in several"), "{status} {told}");
+    for rows in [100_000, 1 << 22, 1 << 27] {
+        let (status, told) = post("application/vnd.apache.arrow.stream", &arrow(rows));
+        assert!(status == 413 && told.contains("in several"), "{rows}: {status} {told}");
+    }
+    assert_eq!(answer(&client, "SELECT count(*) FROM t").await, "0");
+    assert_eq!(post("application/vnd.apache.arrow.stream", &arrow(1000)), (200, "{\"rows\":1000}".to_owned()));
+}

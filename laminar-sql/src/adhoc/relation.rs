@@ -8,6 +8,5 @@ use crate::plan::Relation;
 
 /// The full name of a relation of a plan (`public.bars`), if it is one of ours.
 pub(super) fn name_of(source: &Arc<dyn TableSource>) -> Option<String> {
-    let relation = Relation::of(source)?;
-    relation.entry.as_ref().map(|entry| format!("public.{}", entry.name()))
+    Relation::of(source).map(|relation| format!("public.{}", relation.entry.name()))
 }

@@ -49,6 +49,12 @@ impl CatalogEntry {
         self.spec.name()
     }
 
+    /// The statements that make it as it is: the one that made it, and what ALTER has changed since.
+    pub fn definition(&self) -> String {
+        let altered = self.altered.iter().map(|sql| format!(";\n{sql}"));
+        std::iter::once(self.sql.clone()).chain(altered).collect()
+    }
+
     /// The schema of its rows.
     pub fn schema(&self) -> &StreamSchema {
         match &self.spec {

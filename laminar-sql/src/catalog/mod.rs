@@ -4,7 +4,6 @@
 //! all kinds; every id that an entry depends on is in the same snapshot.
 
 mod entry;
-mod system;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +12,6 @@ pub use entry::{CatalogEntry, CatalogRecord, FORMAT_VERSION};
 pub(crate) use laminar_core::connector::options::nearest;
 use laminar_core::graph::ObjectSpec;
 use laminar_core::ids::ObjectId;
-pub use system::SystemRelation;
 
 use crate::error::{Kind, SqlError};
 
@@ -27,7 +25,6 @@ pub struct Catalog {
 struct Inner {
     objects: BTreeMap<ObjectId, Arc<CatalogEntry>>,
     names: BTreeMap<String, ObjectId>,
-    system: BTreeMap<String, Arc<SystemRelation>>,
     version: u64,
     next_id: u64,
 }
@@ -56,14 +53,6 @@ impl Catalog {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The same catalog with relations that the caller fills for each query (`pg_catalog`, …).
-    #[must_use]
-    pub fn with_system(&self, relations: impl IntoIterator<Item = SystemRelation>) -> Self {
-        let mut inner = (*self.inner).clone();
-        inner.system = relations.into_iter().map(|r| (r.name.clone(), Arc::new(r))).collect();
-        Self { inner: Arc::new(inner) }
-    }
-
     /// An object by name.
     pub fn get(&self, name: &str) -> Option<&Arc<CatalogEntry>> {
         self.inner.names.get(name).and_then(|id| self.inner.objects.get(id))
@@ -72,17 +61,6 @@ impl Catalog {
     /// An object by id.
     pub fn by_id(&self, id: ObjectId) -> Option<&Arc<CatalogEntry>> {
         self.inner.objects.get(&id)
-    }
-
-    /// A relation that the caller fills, by `schema.name` or by `name`.
-    pub fn system(&self, name: &str) -> Option<&Arc<SystemRelation>> {
-        let of_schema = |schema: &str| self.inner.system.get(&format!("{schema}.{name}"));
-        self.inner.system.get(name).or_else(|| of_schema("pg_catalog"))
-    }
-
-    /// Relations that the caller fills, by name.
-    pub fn system_relations(&self) -> impl Iterator<Item = &Arc<SystemRelation>> {
-        self.inner.system.values()
     }
 
     /// All objects, by id: an object comes after those it depends on.
@@ -180,11 +158,6 @@ impl Catalog {
         }
         found.sort_unstable_by(|a, b| b.cmp(a));
         found
-    }
-
-    /// The records to store.
-    pub fn records(&self) -> Vec<CatalogRecord> {
-        self.iter().map(|e| CatalogRecord::from_entry(e)).collect()
     }
 
     /// The catalog of stored records.

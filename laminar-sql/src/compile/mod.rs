@@ -122,12 +122,7 @@ impl Compiler<'_> {
         let Some(relation) = source.downcast_ref::<Relation>() else {
             return Err(SqlError::internal("a scan of something that is no relation"));
         };
-        let Some(entry) = &relation.entry else {
-            return Err(SqlError::unsupported(
-                format!("\"{}\" in a continuous query", scan.table_name),
-                "it can be read with SELECT",
-            ));
-        };
+        let entry = &relation.entry;
         if !scan.filters.is_empty() || scan.fetch.is_some() {
             return Err(SqlError::internal("a filter or limit below a watermark"));
         }

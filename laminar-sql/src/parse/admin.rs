@@ -136,7 +136,12 @@ fn alter(cursor: &mut Cursor, at: super::Location) -> Result<StatementKind, SqlE
         let hint = "ALTER … SET (memory_limit = …, memory_policy = …) exists; CREATE OR REPLACE changes a query";
         return Err(SqlError::unsupported("ALTER of a query but for SET", hint).at(cursor.here()));
     }
+    let list = cursor.here();
     let options = options::list(cursor)?;
+    if options.is_empty() {
+        let error = SqlError::new(Kind::Syntax, "syntax error: SET () names nothing to change");
+        return Err(error.hint("name memory_limit, memory_policy or both").at(list));
+    }
     cursor.finish()?;
     Ok(StatementKind::AlterQuery(AlterQuery { kind, name, options, at }))
 }

@@ -42,7 +42,7 @@ pub(super) fn column_expr(
     let mut admission = Admission { purpose: Purpose::Continuous, clauses: Clauses::default() };
     admit_expr::expr(&mut admission, sql)?;
     let config = Arc::new(config(context.settings.time_zone()));
-    let provider = Provider { catalog: context.catalog, purpose: Purpose::Continuous, config };
+    let provider = Provider { catalog: context.catalog, config };
     let schema = DFSchema::try_from(input.clone())?;
     let expr = logical::planner(&provider).sql_to_expr(sql.clone(), &schema, &mut PlannerContext::new())?;
     immutable(&expr)?;

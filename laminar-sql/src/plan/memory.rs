@@ -9,6 +9,7 @@ use super::{Context, Planned};
 use crate::catalog::{kind_of, nearest};
 use crate::error::{Kind, SqlError};
 use crate::parse::{AlterQuery, Given};
+use crate::quote::quoted;
 
 /// Least and greatest limit. Less would not hold the empty tables of a query, more no machine has.
 const LIMITS: (u64, u64) = (1 << 20, 1 << 46);
@@ -95,9 +96,8 @@ impl Context<'_> {
                 return Err(no_option(given, &["memory_limit", "memory_policy"]));
             }
         }
-        let words = if *kind == crate::parse::RelationKind::Stream { "STREAM" } else { "MATERIALIZED VIEW" };
-        let quoted = name.replace('"', "\"\"");
-        let sql = format!("ALTER {words} \"{quoted}\" SET ({})", options_text(memory));
+        let words = kind.words().to_uppercase();
+        let sql = format!("ALTER {words} {} SET ({})", quoted(name), options_text(memory));
         Ok(Planned::AlterQuery { object: entry.id(), memory, sql })
     }
 }

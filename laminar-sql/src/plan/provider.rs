@@ -9,7 +9,6 @@ use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanne
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use laminar_core::graph::{ObjectSpec, dead_letter_columns};
 
-use super::admit::Purpose;
 use super::types::Types;
 use crate::catalog::{Catalog, CatalogEntry};
 use crate::error::{Kind, SqlError};
@@ -17,8 +16,8 @@ use crate::function;
 
 /// A relation in a plan.
 pub(crate) struct Relation {
-    /// The object; none = a relation that the caller fills.
-    pub entry: Option<Arc<CatalogEntry>>,
+    /// The object.
+    pub entry: Arc<CatalogEntry>,
     pub columns: SchemaRef,
     /// Whether it is what the source's decoder refused.
     pub dead_letters: bool,
@@ -41,7 +40,6 @@ impl TableSource for Relation {
 /// A catalog and the functions, for one query.
 pub(crate) struct Provider<'a> {
     pub catalog: &'a Catalog,
-    pub purpose: Purpose,
     pub config: Arc<ConfigOptions>,
 }
 
@@ -70,15 +68,7 @@ impl Provider<'_> {
             Some(schema) if schema != "public" => format!("{schema}.{table}"),
             _ => table.to_owned(),
         };
-        match self.catalog.system(&full) {
-            Some(system) if self.purpose == Purpose::AdHoc => {
-                Ok(Relation { entry: None, columns: system.columns.clone(), dead_letters: false })
-            }
-            Some(_) => {
-                Err(SqlError::unsupported(format!("\"{full}\" in a continuous query"), "it can be read with SELECT"))
-            }
-            None => Err(self.catalog.missing(&full)),
-        }
+        Err(self.catalog.missing(&full))
     }
 
     fn object(&self, entry: &Arc<CatalogEntry>) -> Result<Relation, SqlError> {
@@ -89,7 +79,7 @@ impl Provider<'_> {
             )
             .hint("read what the sink writes"));
         }
-        Ok(Relation { entry: Some(entry.clone()), columns: entry.schema().columns.clone(), dead_letters: false })
+        Ok(Relation { entry: entry.clone(), columns: entry.schema().columns.clone(), dead_letters: false })
     }
 
     /// `dead_letters.s`: the records of a source that its decoder refused.
@@ -111,7 +101,7 @@ impl Provider<'_> {
                 "its connector makes rows, not bytes that could be malformed",
             );
         }
-        Ok(Relation { entry: Some(entry.clone()), columns: dead_letter_columns(), dead_letters: true })
+        Ok(Relation { entry: entry.clone(), columns: dead_letter_columns(), dead_letters: true })
     }
 }
 

@@ -144,7 +144,7 @@ impl Context<'_> {
         let mut lowered = query.clone();
         lower::lower(&mut lowered, self.catalog, &mut clauses)?;
         let config = Arc::new(config(self.settings.time_zone()));
-        let provider = Provider { catalog: self.catalog, purpose: Purpose::Continuous, config: config.clone() };
+        let provider = Provider { catalog: self.catalog, config: config.clone() };
         let plan = logical::coerced(&lowered, &provider)?;
         logical::no_parameters(&plan)?;
         logical::only_immutable(&plan)?;

@@ -68,7 +68,7 @@ impl Context<'_> {
         }
         rewrite(&mut lowered);
         let config = Arc::new(config(self.settings.time_zone()));
-        let provider = Provider { catalog: self.catalog, purpose: Purpose::AdHoc, config: config.clone() };
+        let provider = Provider { catalog: self.catalog, config: config.clone() };
         let plan = logical::coerced(&lowered, &provider)?;
         let plan = checked_arithmetic(plan)?;
         readable(&plan)?;
@@ -83,8 +83,8 @@ fn readable(plan: &LogicalPlan) -> Result<(), SqlError> {
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
             && let Some(relation) = Relation::of(&scan.source)
-            && let Some(entry) = &relation.entry
         {
+            let entry = &relation.entry;
             let kind = match &entry.spec {
                 ObjectSpec::Source(_) if relation.dead_letters => {
                     let name = entry.name();

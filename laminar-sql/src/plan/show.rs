@@ -23,8 +23,7 @@ impl Context<'_> {
             Show::Checkpoints => return Ok(Planned::Checkpoints),
             Show::Create(name, at) => {
                 let entry = self.catalog.require(name).map_err(|e| e.at(*at))?;
-                let altered = entry.altered.as_ref().map_or_else(String::new, |sql| format!(";\n{sql}"));
-                let sql = without_secrets(&entry.sql, self.registry) + &altered;
+                let sql = without_secrets(&entry.definition(), self.registry);
                 table(&["name", "sql"], vec![vec![entry.name().to_owned(), sql]])?
             }
             Show::PlanCoverage(of) => {

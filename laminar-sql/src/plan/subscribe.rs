@@ -38,7 +38,7 @@ impl Context<'_> {
             SubscribeTarget::Query(query) => {
                 admit(query, Purpose::Continuous)?;
                 let config = Arc::new(config(self.settings.time_zone()));
-                let provider = Provider { catalog: self.catalog, purpose: Purpose::Continuous, config };
+                let provider = Provider { catalog: self.catalog, config };
                 let logical = logical::coerced(query, &provider)?;
                 logical::only_immutable(&logical)?;
                 part(&logical).map_err(|e| e.at(*at))?
@@ -109,7 +109,7 @@ fn part(plan: &LogicalPlan) -> Result<SubscribePlan, SqlError> {
         _ => return Err(too_much()),
     };
     let Some(relation) = Relation::of(&scan.source) else { return Err(too_much()) };
-    let Some(entry) = relation.entry.clone() else { return Err(too_much()) };
+    let entry = relation.entry.clone();
     if relation.dead_letters {
         let hint = format!("CREATE STREAM … AS SELECT … FROM dead_letters.{}, and SUBSCRIBE to that", entry.name());
         return Err(SqlError::unsupported("SUBSCRIBE to dead letters", hint));

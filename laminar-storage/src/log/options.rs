@@ -6,6 +6,9 @@ use super::RECORD_HEADER_BYTES;
 use super::frame::frame_bytes;
 use crate::error::{Result, StorageError};
 
+/// Largest payload of one record of a log with the default sizes; on a small volume it is less.
+pub const MAX_RECORD_BYTES: usize = 16 << 20;
+
 /// Sizes of one log, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOptions {
@@ -23,7 +26,7 @@ impl Default for LogOptions {
     fn default() -> Self {
         Self {
             segment_bytes: 32 << 20,
-            max_record_bytes: 16 << 20,
+            max_record_bytes: MAX_RECORD_BYTES,
             max_group_bytes: 4 << 20,
             max_pending_bytes: 64 << 20,
         }

@@ -34,6 +34,11 @@ impl Seen {
     pub(super) fn new_life(&mut self) {
         self.watermarks.clear();
     }
+
+    /// A pipeline is parted from its splits: it is opened at its place anew, and hears of time with the first rows.
+    pub(super) fn parted(&mut self, pipeline: ObjectId) {
+        self.watermarks.retain(|(_, of, _), _| *of != pipeline.0);
+    }
 }
 
 impl Run<'_> {
@@ -113,21 +118,23 @@ impl Run<'_> {
     }
 
     fn check_status(&mut self, status: &EngineStatus) -> Checked {
+        let mut parted = Vec::new();
         for object in &status.objects {
             match &object.state {
                 ObjectState::Failed(why) => return wrong(format!("{} has failed: {why}", object.name)),
                 ObjectState::Waiting(_) if matches!(object.kind, ObjectKind::Stream | ObjectKind::View) => {
                     self.report.waits += 1;
+                    parted.push(object.id);
                 }
+                ObjectState::Paused => parted.push(object.id),
                 _ => {}
             }
         }
-        let moved = self.moved();
+        parted.iter().for_each(|pipeline| self.seen.parted(*pipeline));
         for (index, reactor) in status.reactors.iter().enumerate() {
             for operator in &reactor.operators {
                 let Some(watermark) = operator.watermark else { continue };
-                if moved.contains(&operator.pipeline) {
-                    // It is opened at its place anew, and hears of time with the first rows.
+                if parted.contains(&operator.pipeline) {
                     continue;
                 }
                 let place = (index, operator.pipeline.0, operator.operator.0);
@@ -144,15 +151,6 @@ impl Run<'_> {
         }
         self.seen.checkpoint = self.seen.checkpoint.max(newest);
         Ok(())
-    }
-
-    /// Pipelines that are parted from their splits now and then: by PAUSE, or because a sink is full.
-    fn moved(&self) -> Vec<ObjectId> {
-        let mut names = if self.apart { vec!["b"] } else { Vec::new() };
-        if self.scenario.is_pressed() {
-            names.extend(["a", "c", "q"]);
-        }
-        names.into_iter().filter_map(|name| self.world.id(name).ok()).collect()
     }
 
     fn check_epoch(&mut self, epoch: Epoch) -> Checked {

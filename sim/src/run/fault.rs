@@ -4,9 +4,16 @@ use std::collections::BTreeMap;
 
 use laminar_storage::disk::DiskErrorKind;
 
-use super::{Checked, Run, Stop, wrong};
+use super::{Checked, NO_SPACE, Run, Stop, wrong};
+use crate::error::SimError;
 use crate::scenario::{LOOSE, Step};
 use crate::world::Restart;
+
+/// Whether a start failed for want of space; what it cannot do without is told in the disk's own words.
+fn lacks_space(error: &SimError) -> bool {
+    let SimError::Engine(error) = error else { return false };
+    error.sqlstate() == NO_SPACE || error.to_string().ends_with(" bytes is full")
+}
 
 /// Starts after one failure; each may lose its power once more.
 const STARTS: usize = 4;
@@ -55,6 +62,18 @@ impl Run<'_> {
         self.armed.is_some_and(|operation| self.world.machine().operations() >= operation)
     }
 
+    /// A planned error that the engine has heard of and lives on with explains no later end.
+    pub(super) fn outlive(&mut self) -> Checked {
+        // Of a power cut the operation is never counted: the engine cannot live on.
+        if self.armed.is_some_and(|operation| self.world.machine().operations() > operation) {
+            self.world.advance(0)?;
+            if self.world.ended().is_none() {
+                self.armed = None;
+            }
+        }
+        Ok(())
+    }
+
     /// The engine has ended by itself: the power goes too, and it starts again.
     pub(super) fn recover(&mut self, why: &str) -> Result<(), String> {
         if !self.struck() {
@@ -91,7 +110,7 @@ impl Run<'_> {
                     self.set_schedule();
                     self.armed = None;
                 }
-                Err(error) if self.world.is_disk_full() => {
+                Err(error) if lacks_space(&error) && self.world.is_disk_full() => {
                     self.say(format!("   no start on a full disk: {error}"));
                     self.world.relieve_disk();
                 }

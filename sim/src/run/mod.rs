@@ -42,6 +42,9 @@ pub struct Report {
     pub failure: Option<String>,
 }
 
+/// The SQLSTATE of every refusal for want of space.
+const NO_SPACE: &str = "53100";
+
 /// What the client of an INSERT was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
@@ -223,6 +226,7 @@ impl<'a> Run<'a> {
         let (broker, operations) = (self.world.broker().digest(), self.world.machine().operations());
         (broker, operations).hash(&mut self.hasher);
         self.check_topics()?;
+        self.outlive()?;
         match self.world.ended() {
             Some(why) => Err(Stop::Ended(why)),
             None => Ok(()),
@@ -277,7 +281,10 @@ impl<'a> Run<'a> {
         });
         self.apart = true;
         match answer {
-            Ok(()) => self.paused = pause.then_some(None),
+            Ok(()) => {
+                self.paused = pause.then_some(None);
+                self.seen.parted(object);
+            }
             Err(error) => self.no_space(error)?,
         }
         Ok(())
@@ -286,8 +293,8 @@ impl<'a> Run<'a> {
     /// On a full disk a change of the catalog is refused, and nothing has changed.
     fn no_space(&mut self, error: SimError) -> Checked {
         match error {
-            SimError::Engine(EngineError::NoSpace | EngineError::Storage(_))
-                if self.world.is_disk_full() && self.world.ended().is_none() =>
+            SimError::Engine(refused)
+                if refused.sqlstate() == NO_SPACE && self.world.is_disk_full() && self.world.ended().is_none() =>
             {
                 self.say("   no space for that".into());
                 Ok(())

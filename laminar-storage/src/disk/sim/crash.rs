@@ -36,7 +36,9 @@ impl World {
         };
         let files: Vec<SimFile> = last.files.iter().enumerate().map(file).collect();
         let names = last.names.after_power_cut(kept, &mut random);
-        Self::new(seed, files, names)
+        let mut after = Self::new(seed, files, names);
+        after.capacity = self.capacity;
+        after
     }
 
     /// The machine after the process was killed: the page cache is still there, and still unsynced.
