@@ -9,7 +9,7 @@ use super::{Context, Planned};
 use crate::catalog::{kind_of, nearest};
 use crate::error::{Kind, SqlError};
 use crate::parse::{AlterQuery, Given};
-use crate::quote::quoted;
+use laminar_core::quote::quoted;
 
 /// Least and greatest limit. Less would not hold the empty tables of a query, more no machine has.
 const LIMITS: (u64, u64) = (1 << 20, 1 << 46);
