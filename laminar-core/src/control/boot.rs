@@ -16,6 +16,7 @@ use crate::engine::message::{Command, ControlLetter, Event};
 use crate::engine::status::ObjectState;
 use crate::engine::{Boot, EngineError, NewObject, Reply, StartPhase};
 use crate::epoch::Wanted;
+use crate::graph::ObjectSpec;
 use crate::ids::ObjectId;
 use laminar_storage::manifest::IslandState;
 
@@ -54,11 +55,15 @@ impl Control {
                 BootStep::Resume(boot) => {
                     let (resume, fresh): (Vec<_>, Vec<_>) =
                         boot.objects.iter().cloned().partition(|(object, _)| resumes(object, &boot));
-                    self.boot_deploy(&resume, Some(&boot));
+                    if let Err(error) = self.boot_deploy(&resume, Some(&boot)) {
+                        return self.refuse_start(error);
+                    }
                     self.boot = BootStep::Fresh(Boot { objects: fresh, ..boot });
                 }
                 BootStep::Fresh(boot) => {
-                    self.boot_deploy(&boot.objects, None);
+                    if let Err(error) = self.boot_deploy(&boot.objects, None) {
+                        return self.refuse_start(error);
+                    }
                     let left = boot.replay.len();
                     self.boot = BootStep::Replay(left);
                     self.boot_replay = boot.replay;
@@ -115,9 +120,12 @@ impl Control {
         }
     }
 
-    /// Deploys objects again; one that cannot run is kept as failed, with those that read its rows. What reads a source
-    /// that cannot be opened stays in its place.
-    fn boot_deploy(&mut self, objects: &[(NewObject, ObjectState)], boot: Option<&Boot>) {
+    /// Deploys objects again; one that has failed stays so, with those that read its rows. What reads a source that
+    /// cannot be opened stays in its place.
+    ///
+    /// # Errors
+    /// One with state cannot run any more: the next checkpoint would forget to what its state belongs.
+    fn boot_deploy(&mut self, objects: &[(NewObject, ObjectState)], boot: Option<&Boot>) -> Result<(), EngineError> {
         let mut planner = Planner::new(&mut self.catalog, &self.registry, self.shards, self.store.is_some());
         planner.again = true;
         planner.checkpoint = boot.and_then(|boot| boot.checkpoint);
@@ -136,22 +144,25 @@ impl Control {
             {
                 entry.state = state.clone();
             }
-            if let Err(error) = result {
-                let state = match error {
-                    EngineError::Failed { reason, .. } => ObjectState::Failed(reason),
-                    error => ObjectState::Failed(error.to_string()),
-                };
-                planner.catalog.entries.insert(id, Entry::idle(object, state));
-            }
+            let reason = match result {
+                Ok(()) => continue,
+                Err(EngineError::Failed { reason, .. }) => reason,
+                Err(error) if matches!(object.spec, ObjectSpec::Source(_)) => error.to_string(),
+                Err(error) => {
+                    let name = object.spec.name().to_owned();
+                    return Err(EngineError::CannotGoOn { name, reason: error.to_string() });
+                }
+            };
+            planner.catalog.entries.insert(id, Entry::idle(object, ObjectState::Failed(reason)));
         }
         let planned = planner.made;
         self.begin_flight(DeployFlight::again(planned));
+        Ok(())
     }
 }
 
 /// Whether the checkpoint holds the object's state at its own epoch.
 fn resumes(object: &NewObject, boot: &Boot) -> bool {
-    use crate::graph::ObjectSpec;
     match &object.spec {
         // A source keeps nothing itself; its readers' cursors are theirs.
         ObjectSpec::Source(_) => true,

@@ -358,8 +358,10 @@ impl Task for Control {
                 reactor.close();
             }
             let end = self.unsaved.take().map_or(Ok(()), Err);
-            for reply in self.stopping.take().into_iter().flatten() {
-                reply.send(end.clone());
+            if let Some(replies) = self.stopping.take() {
+                // All reactors have closed their files: who hears of the end may open the directory at once.
+                self.store = None;
+                replies.into_iter().for_each(|reply| reply.send(end.clone()));
             }
             return Next::Done;
         }

@@ -158,6 +158,16 @@ pub enum EngineError {
         /// What differs.
         difference: String,
     },
+    /// An object of the data directory that this configuration or build cannot run.
+    #[error(
+        "LDB-3020: {name} cannot go on as the data directory has it: {reason}; nothing was changed: start with a configuration and a build in which it runs, and drop it there if it is not wanted any more"
+    )]
+    CannotGoOn {
+        /// The object.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A defect of the engine.
     #[error("LDB-3999: internal: {0}")]
     Internal(String),
@@ -189,6 +199,7 @@ impl EngineError {
             Self::Crowded { .. } => "LDB-3019",
             Self::KeyReused { .. } => "LDB-3016",
             Self::OtherState { .. } => "LDB-3017",
+            Self::CannotGoOn { .. } => "LDB-3020",
             Self::Internal(_) => "LDB-3999",
         }
     }
@@ -212,7 +223,7 @@ impl EngineError {
                 "LDB-1006" => "53000",
                 _ => "58030",
             },
-            Self::OtherState { .. } => "XX001",
+            Self::OtherState { .. } | Self::CannotGoOn { .. } => "XX001",
             Self::Start(_) | Self::Internal(_) => "XX000",
             Self::Limit { .. } => "54000",
             Self::NoSpace => "53100",

@@ -471,6 +471,32 @@ fn a_query_at_its_memory_limit_stops_with_the_reason_and_all_others_go_on() {
 }
 
 #[test]
+fn a_sink_that_cannot_run_any_more_refuses_the_start_and_what_it_sends_stays_whole() {
+    let (feeds, target) = (Feeds::new(1), Target::default());
+    let machine = SimMachine::new(8);
+    let reopened = |machine: &SimMachine, registry| {
+        Driver::on_disk(options(2), registry, Arc::new(TinyCompiler), 8, machine).map(|opened| opened.0)
+    };
+    let whole = || registry(&feeds).sink(TargetFactory(target.clone())).encoder(NumbersFormat);
+    let mut driver = reopened(&machine, whole()).unwrap();
+    deploy(&mut driver, vec![source(1, Some("test"), 0), plain_stream(2, 1), sink(3, 2, plain())]);
+    feeds.push(0, &[(1, 1, 1), (2, 2, 2)]);
+    driver.advance(1_000_000).unwrap();
+    driver.wait(|handle, reply| handle.checkpoint(reply)).unwrap();
+    feeds.push(0, &[(3, 3, 3)]);
+    drop(driver);
+    let mut machine = machine.crash(1);
+    for seed in 2..4 {
+        let said = reopened(&machine, registry(&feeds).encoder(NumbersFormat)).err().unwrap().to_string();
+        assert!(said.contains("LDB-3020") && said.contains("nothing was changed"), "{said}");
+        machine = machine.crash(seed);
+    }
+    let mut driver = reopened(&machine, whole()).unwrap();
+    driver.advance(1_000_000).unwrap();
+    assert_eq!(*target.taken.lock().unwrap(), [vec![1, 1, 1], vec![2, 2, 2], vec![3, 3, 3]]);
+}
+
+#[test]
 fn a_dropped_object_is_gone_after_a_restart_and_its_name_is_free() {
     let machine = SimMachine::new(9);
     let mut driver = open(&machine, 2, &Feeds::new(0), 1);
