@@ -142,16 +142,29 @@ fn records_dropped_by_retention_are_lost_when_their_reader_comes_back() {
     assert_eq!(read(&mut *reader, &bell, 1).0[0].0, first);
 }
 
-#[test]
-fn a_reader_that_retention_overtakes_stops_with_what_the_broker_has_and_delivers_no_gap() {
+struct Overtaken {
+    broker: EmbeddedBroker,
+    source: KafkaSource,
+    reader: Box<dyn SplitReader>,
+    bell: std::sync::Arc<Bell>,
+    kept: Kept,
+}
+
+/// A reader that has begun when retention takes away what comes next: the embedded broker keeps about 5 MB of a partition.
+fn overtaken() -> Overtaken {
     let broker = broker(1);
     produce_padded(&broker, "t", 200, 1024);
     let mut source = source(&broker, &[("queued.min.messages", "1"), ("queued.max.messages.kbytes", "16")]);
     let (mut reader, bell) = open(&mut source, "t/0", StartFrom::Option);
     let mut kept = Kept::default();
     reader.poll(super::budget(1), &mut kept).unwrap();
-    // The embedded broker keeps about 5 MB of a partition.
     produce_padded(&broker, "t", 12_000, 1024);
+    Overtaken { broker, source, reader, bell, kept }
+}
+
+#[test]
+fn a_reader_that_retention_overtakes_stops_with_what_the_broker_has_and_delivers_no_gap() {
+    let Overtaken { broker: _broker, mut source, mut reader, bell, mut kept } = overtaken();
     let error = read_until(&mut *reader, &bell, &mut kept, |_, _| false).unwrap_err();
     assert_eq!((error.fault, error.code), (Fault::Lost, "LDB-6104"), "{error}");
     let next = reader.position().offset().unwrap();
@@ -166,13 +179,7 @@ fn a_reader_that_retention_overtakes_stops_with_what_the_broker_has_and_delivers
 
 #[test]
 fn a_lost_place_of_which_the_broker_says_nothing_is_an_error_until_it_does() {
-    let broker = broker(1);
-    produce_padded(&broker, "t", 200, 1024);
-    let mut source = source(&broker, &[("queued.min.messages", "1"), ("queued.max.messages.kbytes", "16")]);
-    let (mut reader, bell) = open(&mut source, "t/0", StartFrom::Option);
-    let mut kept = Kept::default();
-    reader.poll(super::budget(1), &mut kept).unwrap();
-    produce_padded(&broker, "t", 12_000, 1024);
+    let Overtaken { broker, source: _source, mut reader, bell, mut kept } = overtaken();
     let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     broker.fail_next(RDKafkaApiKey::ListOffsets, &[refused; 4]).unwrap();
     let error = read_until(&mut *reader, &bell, &mut kept, |_, _| false).unwrap_err();
