@@ -21,6 +21,7 @@ use crate::error::{DbError, Notice};
 use crate::options::{Backend, DatabaseOptions};
 use crate::session::Session;
 use crate::status::Status;
+use crate::subscription::Subscriptions;
 use crate::{deploy, status};
 
 /// Statements that are planned at once; planning is CPU work on a blocking thread.
@@ -45,6 +46,7 @@ pub(crate) struct Inner {
     /// The newest epoch that holds an acknowledged write of any session.
     last_write: AtomicU64,
     failure: watch::Receiver<Option<EngineError>>,
+    pub subscriptions: Arc<Subscriptions>,
     catalog: RwLock<Catalog>,
 }
 
@@ -78,6 +80,7 @@ impl Database {
             planning: Semaphore::new(PLANNING_AT_ONCE),
             last_write: AtomicU64::new(0),
             failure,
+            subscriptions: Arc::default(),
             catalog: RwLock::new(catalog),
         };
         Ok(Self { inner: Arc::new(inner) })

@@ -25,6 +25,8 @@ pub struct DatabaseOptions {
     pub memory_limit: u64,
     /// Bytes that may wait for one sink's target; from then on what feeds it waits.
     pub sink_limit: u64,
+    /// Bytes of changes that may wait for one subscription's client; with more it is cut off.
+    pub subscription_limit: u64,
     /// How many idempotency keys of requests each table or push source knows: the newest.
     pub idempotency_keys: u64,
     /// Told how far the start is.
@@ -54,6 +56,7 @@ impl DatabaseOptions {
             checkpoint_interval: Duration::from_secs(1),
             memory_limit: 4 << 30,
             sink_limit: 256 << 20,
+            subscription_limit: 64 << 20,
             idempotency_keys: 1 << 16,
             progress: Arc::default(),
             statement_timeout: None,

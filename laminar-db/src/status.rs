@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::ask::ask;
 use crate::database::Inner;
 use crate::error::DbError;
+use crate::subscription::SubscriptionStatus;
 
 /// Everything.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +33,8 @@ pub struct Status {
     pub sinks: Vec<Sink>,
     /// Rows pushed into sources that nobody reads.
     pub rows_unread: u64,
+    /// Subscriptions.
+    pub subscriptions: SubscriptionStatus,
 }
 
 /// One reactor.
@@ -118,10 +121,10 @@ pub struct Sink {
 /// Reads the engine's status and joins it with the catalog.
 pub(crate) async fn read(inner: &Inner) -> Result<Status, DbError> {
     let engine: EngineStatus = ask(|reply| inner.engine.status(reply)).await?;
-    Ok(join(&inner.catalog(), &engine))
+    Ok(join(&inner.catalog(), &engine, inner.subscriptions.status()))
 }
 
-fn join(catalog: &Catalog, engine: &EngineStatus) -> Status {
+fn join(catalog: &Catalog, engine: &EngineStatus, subscriptions: SubscriptionStatus) -> Status {
     let mut status = Status {
         epoch: engine.epoch.as_u64(),
         shards: engine.shards,
@@ -135,6 +138,7 @@ fn join(catalog: &Catalog, engine: &EngineStatus) -> Status {
         sources: Vec::new(),
         sinks: Vec::new(),
         rows_unread: engine.reactors.iter().map(|r| r.rows_unread).sum(),
+        subscriptions,
     };
     for object in &engine.objects {
         let Some(entry) = catalog.by_id(object.id) else { continue };

@@ -1,9 +1,10 @@
 //! The queue between the engine's changes and one client.
 //!
-//! Invariant: the engine never waits for a client; a client that falls behind its bounded queue is
-//! cut off, and told from which epoch it misses changes.
+//! Invariant: the engine never waits for a client; a client for which more bytes of changes wait than may is cut
+//! off: it gets what waits, then the reason and the epoch from which on it misses changes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array};
 use arrow::compute::filter_record_batch;
@@ -13,15 +14,50 @@ use futures::StreamExt;
 use laminar_core::data::Batch;
 use laminar_core::engine::{EpochChanges, Offer, Subscriber};
 use laminar_core::expr::{EvalError, Evaluate};
-use tokio::sync::mpsc;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::error::DbError;
+use crate::record;
 use crate::response::RowStream;
 
-/// Epochs that wait for a slow client before it is cut off.
-const QUEUE_EPOCHS: usize = 1024;
+/// What a batch takes beside its rows, about.
+const BATCH_BYTES: u64 = 1024;
 
 type Item = Result<RecordBatch, DbError>;
+
+/// What one epoch changes, as the client reads it.
+struct Changes {
+    items: Vec<Item>,
+    bytes: u64,
+}
+
+/// All subscriptions of a database.
+#[derive(Debug, Default)]
+pub struct Subscriptions {
+    open: AtomicU64,
+    waiting_bytes: AtomicU64,
+    cut_off: AtomicU64,
+}
+
+/// Figures of all subscriptions together.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SubscriptionStatus {
+    /// Subscriptions that the engine feeds.
+    pub open: u64,
+    /// Bytes of changes that wait for their clients.
+    pub waiting_bytes: u64,
+    /// Subscriptions that ended because their client read too slowly.
+    pub cut_off: u64,
+}
+
+impl Subscriptions {
+    /// How they are now.
+    pub fn status(&self) -> SubscriptionStatus {
+        let of = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        SubscriptionStatus { open: of(&self.open), waiting_bytes: of(&self.waiting_bytes), cut_off: of(&self.cut_off) }
+    }
+}
 
 /// What a client wants of the changes.
 pub struct Selection {
@@ -48,26 +84,66 @@ pub enum Progress {
     EachEpoch,
 }
 
-/// Both ends of a subscription.
-pub fn channel(selection: Selection) -> (Box<dyn Subscriber>, Queue) {
-    let (send, receive) = mpsc::channel(QUEUE_EPOCHS);
-    (Box::new(Feeder { selection, send, delivered: 0 }), Queue { receive })
+/// Both ends of a subscription; at most `limit` bytes of changes wait between them, or those of one epoch.
+pub fn channel(selection: Selection, limit: u64, all: Arc<Subscriptions>) -> (Box<dyn Subscriber>, Queue) {
+    all.open.fetch_add(1, Ordering::Relaxed);
+    let waiting = Arc::new(Waiting { bytes: AtomicU64::new(0), all });
+    let (send, receive) = mpsc::unbounded_channel();
+    let (end, ended) = oneshot::channel();
+    let feeder = Feeder { selection, send, end: Some(end), waiting: waiting.clone(), limit, delivered: 0 };
+    (Box::new(feeder), Queue { receive, ended: Some(ended), waiting })
+}
+
+/// What lies between the two ends.
+struct Waiting {
+    bytes: AtomicU64,
+    all: Arc<Subscriptions>,
+}
+
+impl Waiting {
+    fn comes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.all.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn goes(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.all.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // What nobody has read waits no more.
+        self.all.waiting_bytes.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+    }
 }
 
 /// The client's end.
 pub struct Queue {
-    receive: mpsc::Receiver<Vec<Item>>,
+    receive: mpsc::UnboundedReceiver<Changes>,
+    ended: Option<oneshot::Receiver<DbError>>,
+    waiting: Arc<Waiting>,
 }
 
 impl Queue {
-    /// The rows as they come; `left` is called when the client goes.
+    /// The rows as they come, then why there are no more; `left` is called when the client goes.
     pub fn rows(self, left: impl FnOnce() + Send + 'static) -> RowStream {
         let leaving = Leaving(Some(Box::new(left)));
-        let epochs = futures::stream::unfold((self.receive, leaving), |(mut receive, leaving)| async move {
-            let items = receive.recv().await?;
-            Some((futures::stream::iter(items), (receive, leaving)))
+        let epochs = futures::stream::unfold((self, leaving), |(mut queue, leaving)| async move {
+            let items = queue.next().await?;
+            Some((futures::stream::iter(items), (queue, leaving)))
         });
         epochs.flatten().boxed()
+    }
+
+    async fn next(&mut self) -> Option<Vec<Item>> {
+        if let Some(changes) = self.receive.recv().await {
+            self.waiting.goes(changes.bytes);
+            return Some(changes.items);
+        }
+        let error = self.ended.take()?.await.ok()?;
+        Some(vec![Err(error)])
     }
 }
 
@@ -83,7 +159,10 @@ impl Drop for Leaving {
 
 struct Feeder {
     selection: Selection,
-    send: mpsc::Sender<Vec<Item>>,
+    send: mpsc::UnboundedSender<Changes>,
+    end: Option<oneshot::Sender<DbError>>,
+    waiting: Arc<Waiting>,
+    limit: u64,
     delivered: u64,
 }
 
@@ -98,21 +177,41 @@ impl Subscriber for Feeder {
         if items.is_empty() {
             return if self.send.is_closed() { Offer::Gone } else { Offer::Taken };
         }
-        match self.send.try_send(items) {
+        let bytes_of = |item: &Item| item.as_ref().map_or(0, |rows| record::bytes(rows) as u64) + BATCH_BYTES;
+        let bytes = items.iter().map(bytes_of).sum();
+        let waiting = self.waiting.bytes.load(Ordering::Relaxed);
+        if waiting > 0 && waiting + bytes > self.limit {
+            self.waiting.all.cut_off.fetch_add(1, Ordering::Relaxed);
+            return Offer::Full;
+        }
+        self.waiting.comes(bytes);
+        match self.send.send(Changes { items, bytes }) {
             Ok(()) => {
                 self.delivered = epoch;
                 Offer::Taken
             }
-            Err(mpsc::error::TrySendError::Full(_)) => Offer::Full,
-            Err(mpsc::error::TrySendError::Closed(_)) => Offer::Gone,
+            Err(mpsc::error::SendError(Changes { bytes, .. })) => {
+                self.waiting.goes(bytes);
+                Offer::Gone
+            }
         }
     }
 
     fn end(&mut self, reason: String) {
-        let hint = format!("the last epoch delivered is {}; subscribe again with a snapshot", self.delivered);
+        let hint = format!(
+            "the last epoch with changes before that is {}; subscribe again with a snapshot; {} bytes of changes may \
+             wait for a client (subscription_limit in [state])",
+            self.delivered, self.limit
+        );
         let error = DbError::new("LDB-4020", "54000", format!("the subscription ended: {reason}")).with_hint(hint);
-        // A full queue drops the error; the client then sees the stream end after what it has.
-        let _ = self.send.try_send(vec![Err(error)]);
+        // A client that has gone needs no reason.
+        let _ = self.end.take().map(|end| end.send(error));
+    }
+}
+
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        self.waiting.all.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

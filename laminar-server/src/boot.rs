@@ -167,6 +167,7 @@ fn options(config: &Config) -> DatabaseOptions {
     options.checkpoint_interval = config.checkpoint.interval;
     options.memory_limit = config.state.memory_limit.unwrap_or(options.memory_limit);
     options.sink_limit = config.state.sink_limit.unwrap_or(options.sink_limit);
+    options.subscription_limit = config.state.subscription_limit.unwrap_or(options.subscription_limit);
     options.idempotency_keys = config.state.idempotency_keys.unwrap_or(options.idempotency_keys);
     options.statement_timeout = config.server.statement_timeout;
     options

@@ -224,7 +224,8 @@ impl Control {
                     return;
                 }
                 Offer::Full => {
-                    let reason = format!("the subscriber is too slow; resume from epoch {}", epoch.as_u64());
+                    let reason =
+                        format!("the client reads too slowly, changes from epoch {} on are missing", epoch.as_u64());
                     follower.subscriber.end(reason);
                     self.unsubscribe(id);
                     return;

@@ -39,7 +39,8 @@ pub async fn run(session: &mut Session, plan: SubscribePlan, form: Form) -> Resu
     let schema = selection.schema.clone();
     let first = if plan.snapshot && keeps_rows(&entry.spec) { Snapshot::First } else { Snapshot::None };
     let engine = session.inner.engine.clone();
-    let (subscriber, queue) = channel(selection);
+    let limit = session.inner.options.subscription_limit;
+    let (subscriber, queue) = channel(selection, limit, session.inner.subscriptions.clone());
     let subscribed = ask(|reply| engine.subscribe(plan.object, first, subscriber, reply)).await?;
     let batches = queue.rows(move || engine.unsubscribe(subscribed.id));
     Ok(match form {

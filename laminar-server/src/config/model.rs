@@ -73,6 +73,8 @@ pub struct State {
     pub memory_limit: Option<u64>,
     /// Bytes that may wait for one sink's target; none = the database's default.
     pub sink_limit: Option<u64>,
+    /// Bytes of changes that may wait for one subscription's client; none = the database's default.
+    pub subscription_limit: Option<u64>,
     /// Idempotency keys that each table or push source knows; none = the database's default.
     pub idempotency_keys: Option<u64>,
     /// Shards of a new data directory; an existing one keeps its own.

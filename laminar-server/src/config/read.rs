@@ -99,6 +99,7 @@ fn state(r: Reader<'_>) -> State {
     let state = State {
         memory_limit: r.parsed("memory_limit", None, |t| within(bytes(t)?, 1 << 20, 1 << 46).map(Some)),
         sink_limit: r.parsed("sink_limit", None, |t| within(bytes(t)?, 64 << 10, 1 << 46).map(Some)),
+        subscription_limit: r.parsed("subscription_limit", None, |t| within(bytes(t)?, 64 << 10, 1 << 46).map(Some)),
         idempotency_keys: r.integer("idempotency_keys", 1..=1 << 24),
         shards: r.integer("shards", 1..=4096).map(|n| n as u16),
     };

@@ -59,6 +59,7 @@ pub fn text(uptime: Duration, status: Option<&Status>) -> String {
         splits(&mut text, status);
         operators(&mut text, status);
         sinks(&mut text, status);
+        subscriptions(&mut text, status);
     }
     text.out
 }
@@ -207,6 +208,16 @@ fn sinks(text: &mut Text, status: &Status) {
             text.sample(name, &[("sink", &sink.name)], sum);
         }
     }
+}
+
+fn subscriptions(text: &mut Text, status: &Status) {
+    let all = &status.subscriptions;
+    let (open, waiting, cut_off) = (all.open as f64, all.waiting_bytes as f64, all.cut_off as f64);
+    text.single("laminardb_subscriptions", Kind::Gauge, "Subscriptions that are fed.", open);
+    let help = "Bytes of changes that wait for the clients of subscriptions.";
+    text.single("laminardb_subscription_waiting_bytes", Kind::Gauge, help, waiting);
+    let help = "Subscriptions that ended because their client read too slowly.";
+    text.single("laminardb_subscriptions_cut_off_total", Kind::Counter, help, cut_off);
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What drivers rely on: both query protocols, parameters, portals, COPY, cancel, errors with places.
 
+use std::time::{Duration, Instant};
+
 use futures::{SinkExt, TryStreamExt};
 use tokio_postgres::types::Type;
 
@@ -103,6 +105,53 @@ async fn subscription_is_copied_out_as_it_changes_and_can_be_cancelled() {
         }
     };
     assert_eq!(error.code().map(|c| c.code()), Some("57014"), "{error}");
+    metric(&server, "laminardb_subscriptions 0").await;
+}
+
+/// Waits until a metric has a value.
+async fn metric(server: &Server, line: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !server.http("GET", "/metrics", None).1.lines().any(|l| l == line) {
+        assert!(Instant::now() < deadline, "never {line}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn subscriber_that_reads_too_slowly_gets_what_waits_and_then_the_reason() {
+    let server = Server::with("[state]\nsubscription_limit = \"64 KiB\"\n");
+    let client = server.connect().await;
+    client.batch_execute(TABLE).await.unwrap();
+    let subscriber = server.connect().await;
+    let lines = subscriber.copy_out("COPY (SUBSCRIBE t) TO STDOUT").await.unwrap();
+    futures::pin_mut!(lines);
+    metric(&server, "laminardb_subscriptions 1").await;
+    // The sockets between hold some megabytes.
+    let (mut inserted, text) = (0_i64, "x".repeat(100_000));
+    while !server.http("GET", "/metrics", None).1.contains("laminardb_subscriptions_cut_off_total 1") {
+        assert!(inserted < 2_000, "{inserted} rows of 100 kB wait for a client that does not read");
+        inserted += 1;
+        client.batch_execute(&format!("INSERT INTO t (id, name) VALUES ({inserted}, '{text}')")).await.unwrap();
+    }
+    metric(&server, "laminardb_subscriptions 0").await;
+    let mut read = 0;
+    let error = loop {
+        match lines.try_next().await {
+            Ok(Some(line)) => {
+                read += 1;
+                let line = String::from_utf8_lossy(&line);
+                assert_eq!(line.split('\t').nth(2), Some(read.to_string().as_str()), "row {read}");
+            }
+            Ok(None) => panic!("the end of a subscription has a reason"),
+            Err(error) => break error,
+        }
+    };
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code().code(), "54000", "{error:?}");
+    assert!(error.message().contains("too slowly"), "{error:?}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("subscription_limit")), "{error:?}");
+    assert!(read > 0 && read < inserted, "{read} of {inserted} rows were read");
+    metric(&server, "laminardb_subscription_waiting_bytes 0").await;
 }
 
 #[tokio::test]

@@ -61,6 +61,8 @@ pub(crate) struct LogWriter {
     policy: SyncPolicy,
     queue: VecDeque<Group>,
     pending_bytes: usize,
+    /// Payload of the group that was written last.
+    last_group_bytes: usize,
     appended: u64,
     written: u64,
     durable: u64,
@@ -91,6 +93,7 @@ impl LogWriter {
             policy,
             queue: VecDeque::new(),
             pending_bytes: 0,
+            last_group_bytes: 0,
             appended: start,
             written: start,
             durable: start,
@@ -176,11 +179,13 @@ impl LogWriter {
         let boundary = self.policy == SyncPolicy::OnRequest && self.appended == self.sync_wanted;
         let fits = |group: &Group| !boundary && group.payload_bytes() + bytes <= max_group_bytes;
         if !self.queue.back().is_some_and(fits) {
-            self.queue.push_back(Group { buffer: open_frame(bytes), first, count: 0 });
+            // Groups are much alike from one to the next: room for as much spares growing in steps.
+            self.queue.push_back(Group { buffer: open_frame(bytes.max(self.last_group_bytes)), first, count: 0 });
         }
         if let Some(group) = self.queue.back_mut() {
-            group.buffer.extend_from_slice(&(payload as u32).to_le_bytes());
-            group.buffer.extend_from_slice(&tag.to_le_bytes());
+            let header = u64::from(tag) << 32 | payload as u64;
+            group.buffer.reserve(bytes);
+            group.buffer.extend_from_slice(&header.to_le_bytes());
             for part in parts {
                 group.buffer.extend_from_slice(part);
             }
@@ -248,6 +253,7 @@ impl LogWriter {
         let file = segment.open.file;
         let ticket = disk.submit(DiskOp::Write { file, offset: place.offset, data: group.buffer });
         self.pending_bytes -= payload_bytes;
+        self.last_group_bytes = payload_bytes;
         if !self.unsynced.contains(&file) {
             self.unsynced.push(file);
         }
@@ -365,11 +371,14 @@ impl LogWriter {
         path.display().to_string()
     }
 
+    #[inline]
     fn check(&self) -> Result<()> {
-        match &self.failed {
-            None => Ok(()),
-            Some(cause) => Err(StorageError::LogFailed { file: self.current_file(), cause: cause.clone() }),
-        }
+        self.failed.as_ref().map_or(Ok(()), |cause| Err(self.failure(cause)))
+    }
+
+    #[cold]
+    fn failure(&self, cause: &str) -> StorageError {
+        StorageError::LogFailed { file: self.current_file(), cause: cause.to_owned() }
     }
 
     fn keep_failure(&mut self, outcome: Result<()>) -> Result<()> {
