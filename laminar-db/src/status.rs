@@ -2,7 +2,8 @@
 
 use laminar_core::data::EventTime;
 use laminar_core::engine::status::{
-    CheckpointStatus, EngineStatus, ObjectKind, ObjectState, ObjectStatus, OperatorStatus, SplitStatus, StageStatus,
+    CheckpointStatus, EngineStatus, ImageBytes, ObjectKind, ObjectState, ObjectStatus, OperatorStatus, SplitStatus,
+    StageStatus,
 };
 use laminar_core::graph::{ObjectSpec, PipelineSpec};
 use laminar_core::ids::ObjectId;
@@ -42,10 +43,14 @@ pub struct Status {
 pub struct Reactor {
     /// Turns taken.
     pub turns: u64,
+    /// Turns longer than 1, 2, 5, 10, 20, 50 and 100 ms.
+    pub turns_over: Vec<u64>,
     /// Turns longer than 5 ms.
     pub stalls: u64,
     /// What the newest of them was doing.
     pub stall_in: Option<String>,
+    /// Bytes of state that checkpoints have written, and of them in blocks that had changed.
+    pub images: ImageBytes,
 }
 
 /// A stream or view.
@@ -132,7 +137,13 @@ fn join(catalog: &Catalog, engine: &EngineStatus, subscriptions: SubscriptionSta
         reactors: engine
             .reactors
             .iter()
-            .map(|r| Reactor { turns: r.turns, stalls: r.stalls, stall_in: r.stall_in.clone() })
+            .map(|r| Reactor {
+                turns: r.turns,
+                turns_over: r.turns_over.to_vec(),
+                stalls: r.stalls,
+                stall_in: r.stall_in.clone(),
+                images: r.images,
+            })
             .collect(),
         pipelines: Vec::new(),
         sources: Vec::new(),

@@ -6,8 +6,10 @@
 //! own moment. The same load without checkpoints and the hiccup probe stand beside it.
 //!
 //! The changing tenth lies in runs of keys all over the state. It is the same one all the time, or another one in each
-//! interval (a checkpoint may fall between and then has some of both). Changed bytes are entries of touched keys; every key of
-//! the tenth is touched several times in an interval.
+//! interval (a checkpoint that falls between has both). Every key of the tenth is touched several times in an interval. What
+//! changed is what the reactors count: blocks of 64 bytes that were stored to since the last checkpoint; an entry is one such block
+//! here. What was written is all that went to the page files. (The system's count of what a process writes is of no use: where
+//! a part of a large page of its cache is written again, it counts all of the page. The device gets the part.)
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +18,8 @@ use arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use hdrhistogram::Histogram;
 use laminar_core::connector::Registry;
-use laminar_db::Database;
+use laminar_core::engine::status::{ImageBytes, TURN_LIMITS_US};
+use laminar_db::{Database, Status};
 
 use crate::harness::Settings;
 use crate::pacing::{Hiccups, histogram, line, ms, runtime};
@@ -24,7 +27,7 @@ use crate::prepared::{Keep, Prepared, Probe};
 use crate::windowed::{Workload, open};
 
 /// Groups of the query; with their index about 1 GiB.
-const KEYS: usize = 25_000_000;
+const KEYS: usize = 15_000_000;
 const REACTORS: usize = 2;
 /// Of checkpoints while the full rate is looked for.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -36,7 +39,10 @@ const BATCH: usize = 8_192;
 /// Splits of the ticks, so that each reactor has some, and ticks a second of each.
 const TICK_SPLITS: usize = 8;
 const TICKS_PER_SECOND: usize = 250;
-const CHECKPOINTS: usize = 10;
+/// So many that each part of the state changes several times.
+const CHECKPOINTS: usize = 30;
+/// Intervals before what is written is counted: all of the state has changed once.
+const SETTLING: usize = 11;
 const NEVER: Duration = Duration::from_secs(3_600);
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -53,7 +59,39 @@ struct Found {
     hiccups: Histogram<u64>,
     state_bytes: u64,
     checkpoints: u64,
-    written: u64,
+    counts: Counts,
+}
+
+/// What is counted up from the start of the database.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    images: ImageBytes,
+    /// Over all reactors.
+    turns_over: [u64; TURN_LIMITS_US.len()],
+}
+
+impl Counts {
+    fn of(status: &Status) -> Self {
+        let mut counts = Self::default();
+        for reactor in &status.reactors {
+            counts.images.changed += reactor.images.changed;
+            counts.images.written += reactor.images.written;
+            for (all, one) in counts.turns_over.iter_mut().zip(&reactor.turns_over) {
+                *all += one;
+            }
+        }
+        counts
+    }
+
+    fn since(self, before: Self) -> Self {
+        let mut turns_over = self.turns_over;
+        turns_over.iter_mut().zip(before.turns_over).for_each(|(now, then)| *now -= then);
+        let images = ImageBytes {
+            changed: self.images.changed - before.images.changed,
+            written: self.images.written - before.images.written,
+        };
+        Self { images, turns_over }
+    }
 }
 
 /// Finds the full rate, then runs at half of it with and without checkpoints.
@@ -79,16 +117,18 @@ pub fn run(settings: &Settings) {
         line("  tick at the sink", &found.ticks);
         line("  hiccup probe (1 ms sleeps)", &found.hiccups);
         println!("    p99.9 over the probe: {:.3} ms", ms(&found.ticks, 0.999) - ms(&found.hiccups, 0.999));
-        if let Some(each) = found.written.checked_div(found.checkpoints) {
-            // An entry takes the power of two that fits, the index adds less than another half of it.
-            let entry = 1u64 << (found.state_bytes / keys as u64).ilog2();
-            let changed = entry * (keys / TENTHS) as u64;
+        let turns = TURN_LIMITS_US.iter().zip(found.counts.turns_over);
+        let turns: Vec<String> = turns.map(|(limit, count)| format!("{} ms: {count}", limit / 1_000)).collect();
+        println!("    turns of a reactor longer than {}", turns.join(", "));
+        if found.checkpoints > 0 {
+            let ImageBytes { changed, written } = found.counts.images;
+            let each = |bytes: u64| bytes as f64 / found.checkpoints as f64 / f64::from(1 << 20);
             println!(
                 "    {} checkpoints; changed {:.1} MiB each, written {:.1} MiB each: {:.2} ×",
                 found.checkpoints,
-                changed as f64 / f64::from(1 << 20),
-                each as f64 / f64::from(1 << 20),
-                each as f64 / changed as f64
+                each(changed),
+                each(written),
+                written as f64 / changed as f64
             );
         }
     }
@@ -200,8 +240,9 @@ fn full_rate(keys: usize) -> f64 {
 fn paced(keys: usize, rate: f64, (changing, period): (Changing, Duration), interval: Duration) -> Found {
     let each = rate / REACTORS as f64;
     let share = (each * period.as_secs_f64()) as usize;
-    let splits =
-        (0..REACTORS).map(|number| split(keys, number, (share * (CHECKPOINTS + 4), share), changing)).collect();
+    let splits = (0..REACTORS)
+        .map(|number| split(keys, number, (share * (SETTLING + CHECKPOINTS + 4), share), changing))
+        .collect();
     let source = Prepared::loading("prepared", splits, (keys / REACTORS) as u64, Some(each));
     let seconds = CHECKPOINTS * period.as_secs() as usize;
     let schedule = Prepared::loading("ticks", vec![ticks(seconds); TICK_SPLITS], 0, Some(TICKS_PER_SECOND as f64));
@@ -209,9 +250,9 @@ fn paced(keys: usize, rate: f64, (changing, period): (Changing, Duration), inter
     runtime().block_on(async {
         let (database, _directory) = loaded(keys, (&source, &schedule), &probe, interval).await;
         source.open();
-        // The first interval settles: the checkpoint of the load has just ended.
-        tokio::time::sleep(period).await;
-        let (checkpoint, written) = (database.status().await.expect("a status").checkpoint.newest, written_bytes());
+        tokio::time::sleep(period * SETTLING as u32).await;
+        let status = database.status().await.expect("a status");
+        let (checkpoint, before) = (status.checkpoint.newest, Counts::of(&status));
         let hiccups = Hiccups::start();
         let began = schedule.open();
         let wall = Instant::now();
@@ -222,7 +263,7 @@ fn paced(keys: usize, rate: f64, (changing, period): (Changing, Duration), inter
         }
         let hiccups = hiccups.end();
         let status = database.status().await.expect("a status");
-        let written = written_bytes() - written;
+        let counts = Counts::of(&status).since(before);
         let mut latency = histogram();
         for (time_ms, arrived) in probe.arrivals() {
             latency.saturating_record((arrived - began - time_ms * 1000).max(1) as u64);
@@ -230,13 +271,6 @@ fn paced(keys: usize, rate: f64, (changing, period): (Changing, Duration), inter
         assert_eq!(latency.len(), all, "each tick arrives once");
         let state_bytes = status.pipelines.iter().map(|pipeline| pipeline.state_bytes).sum();
         database.shutdown().await.expect("a clean end");
-        Found { ticks: latency, hiccups, state_bytes, checkpoints: status.checkpoint.newest - checkpoint, written }
+        Found { ticks: latency, hiccups, state_bytes, checkpoints: status.checkpoint.newest - checkpoint, counts }
     })
-}
-
-/// Bytes that this process has handed to the storage layer.
-fn written_bytes() -> u64 {
-    let io = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
-    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-    line.and_then(|bytes| bytes.parse().ok()).expect("this system counts what a process writes")
 }

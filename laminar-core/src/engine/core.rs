@@ -20,6 +20,7 @@ use super::read::ReadJob;
 use super::route::Link;
 use super::split::Split;
 use super::stage::Stage;
+use super::status::TURN_LIMITS_US;
 use super::store::Store;
 use super::subscribe::Subscription;
 use super::{EngineError, panic_words};
@@ -28,7 +29,7 @@ use crate::expr::ExprCompiler;
 use crate::ids::{Epoch, ObjectId, ReactorId, ShardId};
 use crate::lane::Mark;
 use crate::operator::Barrier;
-use crate::reactor::{Mailbox, Now, Turn, Turning};
+use crate::reactor::{Mailbox, Now, STALL_US, Turn, Turning};
 use crate::shard::ShardMap;
 use laminar_storage::arena::Arena;
 
@@ -159,6 +160,8 @@ pub struct Engine {
     /// Positions of the splits at the checkpoint that is being written.
     pub(super) checkpoint_cursors: Vec<Cursor>,
     pub(super) turns: u64,
+    /// Longer than each of [`TURN_LIMITS_US`].
+    pub(super) turns_over: [u64; TURN_LIMITS_US.len()],
     pub(super) stalls: u64,
     pub(super) stall_in: Option<String>,
     pub(super) rows_unread: u64,
@@ -209,6 +212,7 @@ impl Engine {
             entered_lsn: 0,
             checkpoint_cursors: Vec::new(),
             turns: 0,
+            turns_over: [0; TURN_LIMITS_US.len()],
             stalls: 0,
             stall_in: None,
             rows_unread: 0,
@@ -344,7 +348,13 @@ impl Turning for Engine {
         self.control.post(ControlLetter::Event(Event::Stopped(self.me)));
     }
 
-    fn stalled(&mut self, _micros: u64) {
+    fn took_long(&mut self, micros: u64) {
+        for (count, limit) in self.turns_over.iter_mut().zip(TURN_LIMITS_US) {
+            *count += u64::from(micros > limit);
+        }
+        if micros <= STALL_US {
+            return;
+        }
         self.stalls += 1;
         self.stall_in = self
             .doing

@@ -23,8 +23,10 @@ impl Engine {
         let status = ReactorStatus {
             reactor: self.me,
             turns: self.turns,
+            turns_over: self.turns_over,
             stalls: self.stalls,
             stall_in: self.stall_in.clone(),
+            images: self.store.as_ref().map(super::store::Store::image_bytes).unwrap_or_default(),
             splits,
             operators: self.operator_status(),
             state: self.state_bytes(),

@@ -150,6 +150,18 @@ pub struct StageStatus {
     pub unacknowledged_bytes: u64,
 }
 
+/// Turns are counted by these limits, in microseconds.
+pub const TURN_LIMITS_US: [u64; 7] = [1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000];
+
+/// What checkpoints have written of state since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ImageBytes {
+    /// In blocks of 64 bytes that had changed.
+    pub changed: u64,
+    /// To page files, all in all.
+    pub written: u64,
+}
+
 /// What one reactor reports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ReactorStatus {
@@ -157,10 +169,14 @@ pub struct ReactorStatus {
     pub reactor: ReactorId,
     /// Turns taken.
     pub turns: u64,
+    /// Turns longer than each of [`TURN_LIMITS_US`].
+    pub turns_over: [u64; TURN_LIMITS_US.len()],
     /// Turns longer than 5 ms.
     pub stalls: u64,
-    /// What the longest such turn was doing.
+    /// What the newest such turn was doing.
     pub stall_in: Option<String>,
+    /// State that checkpoints have written.
+    pub images: ImageBytes,
     /// Splits.
     pub splits: Vec<SplitStatus>,
     /// Operators.

@@ -12,6 +12,7 @@ use super::message::StoredPart;
 use super::outboxes::Outboxes;
 use super::push::Push;
 use super::stage::Stage;
+use super::status::ImageBytes;
 use crate::ids::{Lsn, ObjectId, ReactorId, ShardId};
 use crate::operator::Barrier;
 use laminar_storage::StorageError;
@@ -21,8 +22,8 @@ use laminar_storage::disk::{Completion, Disk};
 use laminar_storage::page_file::{Finish, PageFile, PageFileMark, WriteStep};
 use laminar_storage::wal::Wal;
 
-/// Bytes of images written in one turn, over all arenas.
-const WRITE_BUDGET: i64 = 1 << 20;
+/// Bytes of images written at a time, over all arenas; a turn writes twice. Small, since rows wait meanwhile.
+const WRITE_BUDGET: i64 = 256 << 10;
 
 /// Pause after a full disk, in microseconds.
 const NO_SPACE_PAUSE_US: u64 = 200_000;
@@ -159,6 +160,14 @@ impl Store {
             )
         });
         Ok((true, part))
+    }
+
+    /// What was written of state since the start.
+    pub(super) fn image_bytes(&self) -> ImageBytes {
+        self.pages.iter().fold(ImageBytes::default(), |all, page| ImageBytes {
+            changed: all.changed + page.changed_bytes(),
+            written: all.written + page.written_bytes(),
+        })
     }
 
     /// Whether the disk has finished something that no pump has seen.

@@ -34,11 +34,13 @@ pub trait Turning {
     /// Ends it, after the turn that stopped it; may wait for the disk.
     fn close(&mut self) {}
 
-    /// Takes note that the last turn took this many microseconds, above [`STALL_US`].
-    fn stalled(&mut self, micros: u64);
+    /// Takes note that the last turn took this many microseconds, above [`LONG_TURN_US`].
+    fn took_long(&mut self, micros: u64);
 }
 
-/// Turns longer than this are counted and named: 5 ms.
+/// Turns longer than this are counted: 1 ms.
+pub const LONG_TURN_US: u64 = 1_000;
+/// Turns longer than this are named: 5 ms.
 pub const STALL_US: u64 = 5_000;
 
 /// Which shell.
@@ -143,8 +145,8 @@ pub(super) fn timed_turn(engine: &mut dyn Turning, clock: &dyn Clock) -> Turn {
     let now = clock.now();
     let turn = engine.turn(now);
     let micros = clock.now().micros.saturating_sub(now.micros);
-    if micros > STALL_US {
-        engine.stalled(micros);
+    if micros > LONG_TURN_US {
+        engine.took_long(micros);
     }
     turn
 }

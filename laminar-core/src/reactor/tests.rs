@@ -39,7 +39,7 @@ impl Turning for Echo {
         self.inbox.waiting()
     }
 
-    fn stalled(&mut self, _micros: u64) {}
+    fn took_long(&mut self, _micros: u64) {}
 }
 
 fn start(seat: Seat, dir: &Path, make: Make) -> StoppedReactor {
@@ -163,7 +163,7 @@ impl Turning for Writer {
         !self.arrived.is_empty()
     }
 
-    fn stalled(&mut self, _micros: u64) {}
+    fn took_long(&mut self, _micros: u64) {}
 }
 
 #[test]
@@ -195,7 +195,7 @@ impl Turning for Busy {
         true
     }
 
-    fn stalled(&mut self, _micros: u64) {}
+    fn took_long(&mut self, _micros: u64) {}
 }
 
 #[test]

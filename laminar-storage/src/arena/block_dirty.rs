@@ -8,10 +8,9 @@
 use super::segment::{BLOCK_BYTES, PAGE_BYTES, Region, RegionRead, RegionView, SEGMENT_PAGES};
 use crate::mutant::{self, Mutant};
 
-/// A segment is written whole when more than one in this many of its blocks changed, or stands in deltas already.
-pub(crate) const REWRITE_SHARE: u32 = 4;
-/// Blocks in a segment.
-pub(crate) const SEGMENT_BLOCKS: u32 = (SEGMENT_PAGES * 64) as u32;
+/// A segment of which more blocks than this changed is written whole: that costs little more than they do, and what
+/// deltas have of it is dead then.
+const WHOLE_BLOCKS: u32 = (SEGMENT_PAGES * 64) as u32 / 16 * 13;
 
 const ASIDE_CHUNK: usize = 1024;
 
@@ -22,11 +21,13 @@ struct AsideBlock {
     bytes: [u8; BLOCK_BYTES],
 }
 
-/// Blocks that the page file wants written with the next checkpoint though they did not change.
+/// What the page file wants written with the next checkpoint though it did not change.
 #[derive(Default)]
 pub(crate) struct FoldRequest {
     /// Pages with the blocks wanted.
     pub(crate) blocks: Vec<(u32, u64)>,
+    /// Segments wanted whole.
+    pub(crate) segments: Vec<u32>,
 }
 
 /// Dirty, frozen and aside state of all pages of an arena.
@@ -42,8 +43,6 @@ struct FrozenImage {
     frozen: Vec<u64>,
     /// Dirty blocks per segment.
     dirty_blocks: Vec<u32>,
-    /// Blocks per segment that stand in deltas of the last image; kept by the page file.
-    delta_blocks: Vec<u32>,
     /// Segments that the frozen image writes whole.
     rewrite: Vec<bool>,
     /// Per page: newest aside block as index + 1.
@@ -51,6 +50,8 @@ struct FrozenImage {
     aside: Vec<Vec<AsideBlock>>,
     fold: FoldRequest,
     frozen_segments: Option<u32>,
+    /// Blocks of the last frozen image that had changed.
+    frozen_blocks: u64,
     changed: bool,
 }
 
@@ -98,17 +99,18 @@ impl FrozenImage {
         }
     }
 
-    fn aside_block(&self, page: usize, block: u8) -> Option<&[u8; BLOCK_BYTES]> {
+    /// Puts the blocks of `aside` that were copied aside over those of the page that `blocks` has in the order of `mask`.
+    fn restore_aside(&self, page: usize, (mask, aside): (u64, u64), blocks: &mut [u8]) {
         let mut at = self.aside_head[page];
         while at != 0 {
             let index = at as usize - 1;
             let entry = &self.aside[index / ASIDE_CHUNK][index % ASIDE_CHUNK];
-            if entry.block == block {
-                return Some(&entry.bytes);
+            if aside >> entry.block & 1 == 1 {
+                let place = (mask & ((1 << entry.block) - 1)).count_ones() as usize * BLOCK_BYTES;
+                blocks[place..place + BLOCK_BYTES].copy_from_slice(&entry.bytes);
             }
             at = entry.next;
         }
-        None
     }
 
     fn clear_aside(&mut self) {
@@ -127,7 +129,6 @@ impl BlockDirty {
         self.image.frozen.resize(pages, 0);
         self.image.aside_head.resize(pages, 0);
         self.image.dirty_blocks.push(0);
-        self.image.delta_blocks.push(0);
         self.image.rewrite.push(false);
     }
 
@@ -178,17 +179,24 @@ impl BlockDirty {
             self.forget_one_dirty_block();
         }
         std::mem::swap(&mut self.dirty, &mut self.image.frozen);
-        for (page, mask) in std::mem::take(&mut self.image.fold.blocks) {
+        let fold = std::mem::take(&mut self.image.fold);
+        for (page, mask) in fold.blocks {
             if let Some(word) = self.image.frozen.get_mut(page as usize) {
                 *word |= mask;
             }
         }
+        self.image.rewrite.fill(false);
+        for segment in fold.segments {
+            if let Some(whole) = self.image.rewrite.get_mut(segment as usize) {
+                *whole = true;
+            }
+        }
+        self.image.frozen_blocks = 0;
         for segment in 0..self.image.dirty_blocks.len() {
             let changed = std::mem::take(&mut self.image.dirty_blocks[segment]);
-            let limit = SEGMENT_BLOCKS / REWRITE_SHARE;
-            let whole = changed > limit || self.image.delta_blocks[segment] > limit;
-            self.image.rewrite[segment] = whole;
-            if whole {
+            self.image.frozen_blocks += u64::from(changed);
+            self.image.rewrite[segment] |= changed > WHOLE_BLOCKS;
+            if self.image.rewrite[segment] {
                 let first = segment * SEGMENT_PAGES;
                 self.image.frozen[first..first + SEGMENT_PAGES].fill(u64::MAX);
             }
@@ -225,21 +233,18 @@ impl BlockDirty {
     /// Appends the barrier content of the frozen blocks of `page` to `out`, in order, and releases them.
     pub(crate) fn take_frozen(&mut self, region: &Region, page: usize, out: &mut Vec<u8>) {
         let mask = std::mem::take(&mut self.image.frozen[page]);
-        let aside = mask & self.dirty[page];
-        let base = page * PAGE_BYTES;
-        if mask == u64::MAX && aside == 0 {
-            out.extend_from_slice(region.bytes(base, PAGE_BYTES));
-            return;
-        }
+        let start = out.len();
+        // Neighbours at once: what was copied aside is put over it.
         let mut rest = mask;
         while rest != 0 {
-            let block = rest.trailing_zeros();
-            rest &= rest - 1;
-            let bytes = if aside >> block & 1 == 1 { self.image.aside_block(page, block as u8) } else { None };
-            match bytes {
-                Some(bytes) => out.extend_from_slice(bytes),
-                None => out.extend_from_slice(region.block(base + block as usize * BLOCK_BYTES)),
-            }
+            let block = rest.trailing_zeros() as usize;
+            let run = (rest >> block).trailing_ones() as usize;
+            out.extend_from_slice(region.bytes(page * PAGE_BYTES + block * BLOCK_BYTES, run * BLOCK_BYTES));
+            rest &= u64::MAX.checked_shl((block + run) as u32).unwrap_or(0);
+        }
+        let aside = mask & self.dirty[page];
+        if aside != 0 {
+            self.image.restore_aside(page, (mask, aside), &mut out[start..]);
         }
     }
 
@@ -255,14 +260,14 @@ impl BlockDirty {
         self.image.aside.len() * ASIDE_CHUNK * std::mem::size_of::<AsideBlock>()
     }
 
-    /// Told by the page file: how many blocks of `segment` stand in deltas of the last image.
-    pub(crate) fn set_delta_blocks(&mut self, segment: usize, blocks: u32) {
-        self.image.delta_blocks[segment] = blocks;
+    /// Blocks of the last frozen image that had changed.
+    pub(crate) fn frozen_blocks(&self) -> u64 {
+        self.image.frozen_blocks
     }
 
-    /// Told by the page file: blocks to write with the next image though they may not change.
-    pub(crate) fn request_fold(&mut self, blocks: Vec<(u32, u64)>) {
-        self.image.fold.blocks = blocks;
+    /// Told by the page file: what to write with the next image though it may not change.
+    pub(crate) fn request_fold(&mut self, fold: FoldRequest) {
+        self.image.fold = fold;
     }
 
     /// The mutant "forget a dirty block": drops the newest dirty mark, for tests that must notice it.

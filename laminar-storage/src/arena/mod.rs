@@ -41,3 +41,4 @@ pub use store::{Arena, ArenaOptions, TableId};
 pub use table::{Slot, TableKey};
 
 pub(crate) use absent::SegmentSource;
+pub(crate) use block_dirty::FoldRequest;

@@ -4,14 +4,16 @@
 //! then the blocks in the order of the masks' bits. The arena table has the checksum of all before the blocks, which
 //! has that of each page's blocks, so that a page's blocks can be read and verified alone.
 
-use crate::arena::BLOCK_BYTES;
+use crate::arena::{BLOCK_BYTES, PAGE_BYTES};
 use crate::ids::ObjectId;
 
 const DELTA_KIND: u32 = 0x544c_4544;
 pub(super) const HEADER_BYTES: usize = 24;
 const PAGE_ROW_BYTES: usize = 16;
-/// A delta is closed when its blocks reach this; small enough to be written in one turn.
-pub(super) const DELTA_TARGET_BYTES: usize = 512 << 10;
+/// A delta with its head is at most so long; small enough to be written in one turn, and four fill a slot.
+pub(super) const DELTA_BYTES: usize = 512 << 10;
+/// Pages of a delta, at most: so much is noted in one turn.
+const DELTA_PAGES: usize = 4096;
 
 /// A delta that is being filled.
 #[derive(Default)]
@@ -25,8 +27,9 @@ impl DeltaBuilder {
         self.pages.is_empty()
     }
 
+    /// Whether one more page could be too much.
     pub(super) fn is_full(&self) -> bool {
-        self.blocks.len() >= DELTA_TARGET_BYTES
+        head_len(self.pages.len() + 1) + self.blocks.len() + PAGE_BYTES > DELTA_BYTES || self.pages.len() == DELTA_PAGES
     }
 
     pub(super) fn len(&self) -> usize {

@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Adjacent writes are joined up to this size.
-const JOIN_BYTES: usize = 1 << 20;
+/// Adjacent writes are joined up to this size; what is large itself is not copied for it.
+const JOIN_BYTES: usize = 256 << 10;
 /// Most bytes under way to the disk.
 const IN_FLIGHT_BYTES: usize = 16 << 20;
 /// Most slots that one allocation adds.
@@ -55,6 +55,7 @@ pub struct PageFile {
     allocating: Option<(Ticket, u64)>,
     next_growth: u64,
     pub(super) written_bytes: u64,
+    pub(super) changed_bytes: u64,
     failed: Option<String>,
 }
 
@@ -105,6 +106,7 @@ impl PageFile {
             allocating: None,
             next_growth: 1,
             written_bytes: 0,
+            changed_bytes: 0,
             failed: None,
         }
     }
@@ -142,6 +144,11 @@ impl PageFile {
     /// Bytes written since the file was opened; a checkpoint's cost is a difference of two readings.
     pub fn written_bytes(&self) -> u64 {
         self.written_bytes
+    }
+
+    /// Bytes of the blocks that had changed in the images written since the file was opened.
+    pub fn changed_bytes(&self) -> u64 {
+        self.changed_bytes
     }
 
     /// The newest finished mark.
@@ -248,7 +255,9 @@ impl PageFile {
         data.resize(super::slot::units(data.len()) as usize, 0);
         self.written_bytes += data.len() as u64;
         match &mut self.joined {
-            Some((start, joined)) if *start + joined.len() as u64 == offset && joined.len() < JOIN_BYTES => {
+            Some((start, joined))
+                if *start + joined.len() as u64 == offset && joined.len() + data.len() <= JOIN_BYTES =>
+            {
                 joined.extend_from_slice(&data);
             }
             _ => {

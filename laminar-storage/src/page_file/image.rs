@@ -1,16 +1,18 @@
 //! What the page file knows of one arena: where its segments and deltas are, and which delta holds which block.
 //!
-//! Invariant: for each page the masks of its deltas are disjoint (an older delta's block that a younger one or a
-//! segment replaced is dead), and a delta with no living block is gone.
+//! Invariant: a block lives in one place, the youngest (an older delta's block that a younger one or a segment replaced is
+//! dead), and what holds no living block is gone: a delta, and the slot of a segment whose blocks all stand in deltas.
 
 use super::extent::Extents;
 use super::layout::{DeltaRow, SLOT_BYTES, SegmentRow};
+use super::rows::Rows;
 use super::slot::units;
-use crate::arena::{PAGE_BYTES, SEGMENT_BYTES};
+use crate::arena::{BLOCK_BYTES, PAGE_BYTES, SEGMENT_BYTES};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-const SEGMENT_PAGES: u32 = (SEGMENT_BYTES / PAGE_BYTES) as u32;
+pub(super) const SEGMENT_PAGES: u32 = (SEGMENT_BYTES / PAGE_BYTES) as u32;
+pub(super) const SEGMENT_BLOCKS: u32 = (SEGMENT_BYTES / BLOCK_BYTES) as u32;
 
 /// An arena's table as some mark names it.
 #[derive(Debug)]
@@ -55,11 +57,12 @@ impl ArenaImage {
 }
 
 /// A delta with its living blocks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct LiveDelta {
     pub(super) row: DeltaRow,
     pub(super) live: u32,
-    pub(super) blocks: u32,
+    /// Of which it has blocks, dead ones too.
+    pub(super) pages: Vec<u32>,
 }
 
 /// The newest state of one arena in the file; becomes an [`ArenaImage`] when a checkpoint finishes.
@@ -69,8 +72,8 @@ pub(super) struct ArenaState {
     /// By order of writing.
     pub(super) deltas: BTreeMap<u64, LiveDelta>,
     next_delta: u64,
-    /// Page → (delta, living blocks).
-    pub(super) pages: BTreeMap<u32, Vec<(u64, u64)>>,
+    /// By segment: where its blocks in deltas are.
+    pub(super) rows: Vec<Rows>,
     /// Living delta blocks per segment.
     pub(super) delta_blocks: Vec<u32>,
     /// The table as written; `None` while it is behind.
@@ -82,6 +85,7 @@ impl ArenaState {
     pub(super) fn grow(&mut self, count: usize) {
         if count > self.segments.len() {
             self.segments.resize(count, SegmentRow::default());
+            self.rows.resize_with(count, Rows::default);
             self.delta_blocks.resize(count, 0);
         }
     }
@@ -90,52 +94,49 @@ impl ArenaState {
     pub(super) fn add_delta(&mut self, row: DeltaRow, pages: &[(u32, u64)], extents: &mut Extents) -> u64 {
         let number = self.next_delta;
         self.next_delta += 1;
-        let blocks = pages.iter().map(|(_, mask)| mask.count_ones()).sum();
-        self.deltas.insert(number, LiveDelta { row, live: blocks, blocks });
+        let live = pages.iter().map(|(_, mask)| mask.count_ones()).sum();
+        self.deltas.insert(number, LiveDelta { row, live, pages: pages.iter().map(|(page, _)| *page).collect() });
         for (page, mask) in pages {
-            self.kill(*page, *mask, extents);
-            self.pages.entry(*page).or_default().push((number, *mask));
-            self.delta_blocks[(*page / SEGMENT_PAGES) as usize] += mask.count_ones();
+            self.replace(*page, *mask, number, extents);
         }
-        if blocks == 0 {
+        if live == 0 {
             self.deltas.remove(&number);
             extents.unname(row.offset);
         }
         number
     }
 
+    /// Blocks of a page stand in this delta now.
+    fn replace(&mut self, page: u32, mask: u64, by: u64, extents: &mut Extents) {
+        let segment = (page / SEGMENT_PAGES) as usize;
+        let Self { segments, deltas, rows, delta_blocks, .. } = self;
+        rows[segment].replace(page % SEGMENT_PAGES, mask, by, |number, lost| {
+            delta_blocks[segment] -= lost;
+            kill(deltas, number, lost, extents);
+        });
+        delta_blocks[segment] += mask.count_ones();
+        if delta_blocks[segment] == SEGMENT_BLOCKS && segments[segment].offset != 0 {
+            extents.unname(segments[segment].offset);
+            segments[segment] = SegmentRow { offset: 0, crc: 0, ..segments[segment] };
+        }
+    }
+
     /// A segment was written whole (its slot is named for this state).
     pub(super) fn set_segment(&mut self, segment: usize, row: SegmentRow, extents: &mut Extents) {
-        let first = segment as u32 * SEGMENT_PAGES;
-        let pages: Vec<u32> = self.pages.range(first..first + SEGMENT_PAGES).map(|(page, _)| *page).collect();
-        for page in pages {
-            self.kill(page, u64::MAX, extents);
+        for row in std::mem::take(&mut self.rows[segment]).iter() {
+            kill(&mut self.deltas, row.delta(), row.mask.count_ones(), extents);
         }
+        self.delta_blocks[segment] = 0;
         let old = std::mem::replace(&mut self.segments[segment], row);
         if old.offset != 0 {
             extents.unname(old.offset);
         }
     }
 
-    /// The delta blocks of `mask` in `page` are replaced.
-    fn kill(&mut self, page: u32, mask: u64, extents: &mut Extents) {
-        let Some(rows) = self.pages.get_mut(&page) else { return };
-        for (number, have) in rows.iter_mut() {
-            let dead = (*have & mask).count_ones();
-            *have &= !mask;
-            self.delta_blocks[(page / SEGMENT_PAGES) as usize] -= dead;
-            if let Some(delta) = self.deltas.get_mut(number) {
-                delta.live -= dead;
-                if delta.live == 0 {
-                    extents.unname(delta.row.offset);
-                    self.deltas.remove(number);
-                }
-            }
-        }
-        rows.retain(|(_, have)| *have != 0);
-        if rows.is_empty() {
-            self.pages.remove(&page);
-        }
+    /// Living blocks of a page in a delta.
+    pub(super) fn living(&self, page: u32, delta: u64) -> u64 {
+        let rows = self.rows.get((page / SEGMENT_PAGES) as usize);
+        rows.map_or(0, |rows| rows.living(page % SEGMENT_PAGES, delta))
     }
 
     /// Gives up everything that this state names.
@@ -145,5 +146,15 @@ impl ArenaState {
         if let Some(image) = self.sealed {
             ArenaImage::release(image, extents);
         }
+    }
+}
+
+/// A delta loses blocks; without any it is gone.
+fn kill(deltas: &mut BTreeMap<u64, LiveDelta>, number: u64, blocks: u32, extents: &mut Extents) {
+    let Some(delta) = deltas.get_mut(&number) else { return };
+    delta.live -= blocks;
+    if delta.live == 0 {
+        extents.unname(delta.row.offset);
+        deltas.remove(&number);
     }
 }

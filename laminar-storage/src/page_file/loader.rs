@@ -155,9 +155,9 @@ impl PageFile {
         let id = options.id;
         let mut state = ArenaState::default();
         state.grow(image.segments.len());
-        for (segment, row) in image.segments.iter().enumerate().filter(|(_, row)| row.offset != 0) {
+        state.segments.clone_from(&image.segments);
+        for row in image.segments.iter().filter(|row| row.offset != 0) {
             self.extents.name(row.offset, SLOT_BYTES);
-            state.segments[segment] = *row;
         }
         let mut heads = Vec::with_capacity(image.deltas.len());
         for row in &image.deltas {

@@ -15,6 +15,7 @@ mod image;
 mod layout;
 mod loader;
 mod mark;
+mod rows;
 mod slot;
 mod source;
 mod write;

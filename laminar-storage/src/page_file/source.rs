@@ -61,8 +61,7 @@ impl ImageSource {
         let mut parts = vec![Vec::new(); state.segments.len()];
         for (number, start, pages) in heads {
             for DeltaPage { page, crc, mask, at } in pages {
-                let rows = state.pages.get(page).into_iter().flatten();
-                let living = rows.filter(|(delta, _)| delta == number).fold(0, |all, (_, mask)| all | mask);
+                let living = state.living(*page, *number);
                 if living != 0 {
                     let offset = start + *at as u64;
                     let part = Part { offset, page: *page, crc: *crc, mask: *mask, living };

@@ -79,6 +79,7 @@ impl PageFile {
         match step {
             WriteStep::Done => {
                 arena.pages.blocks.end_frozen();
+                self.changed_bytes += arena.pages.blocks.frozen_blocks() * BLOCK_BYTES as u64;
                 if let Some(state) = self.arenas.get(&id) {
                     super::fold::plan(state, arena);
                 }

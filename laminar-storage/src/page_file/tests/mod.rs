@@ -1,5 +1,6 @@
 //! Claims of the page file on the simulated disk.
 
+mod cost;
 mod differential;
 mod restart;
 mod vectors;

@@ -116,16 +116,15 @@ fn a_step_of_the_first_checkpoint_after_a_restart_reads_back_one_segment_at_most
     let (mut disk, mut file, mut arena) = fresh(&machine);
     fill(&mut arena, 0..500_000, 1);
     checkpoint(&mut file, &mut disk, &mut arena).unwrap();
-    // Blocks all over the arena in one delta, most of which the next one replaces: what is left is handed on.
-    let spread = |arena: &mut Arena, of_five: u64, value: u64| {
-        (0..250).filter(|number| number % 5 < of_five).for_each(|number| {
-            fill(arena, number * 2_000..number * 2_000 + 1, value);
-        });
-    };
-    spread(&mut arena, 5, 2);
-    checkpoint(&mut file, &mut disk, &mut arena).unwrap();
-    spread(&mut arena, 3, 3);
-    let mark = checkpoint(&mut file, &mut disk, &mut arena).unwrap();
+    // So many small deltas with blocks all over the arena that they become fewer.
+    let mut mark = None;
+    while file.arenas[&ObjectId(5)].deltas.len() < 70 {
+        let number = file.arenas[&ObjectId(5)].deltas.len() as u64;
+        fill(&mut arena, number * 104_729 % 500_000..number * 104_729 % 500_000 + 1, 2);
+        fill(&mut arena, 0..3_000, 2);
+        mark = Some(checkpoint(&mut file, &mut disk, &mut arena).unwrap());
+    }
+    let mark = mark.unwrap();
     let (mut file, mut back) = restored(&machine, mark);
     let (mut disk, before) = (machine.disk(), missing(&back));
     back.freeze();
