@@ -70,9 +70,11 @@ pub struct Pipeline {
     pub reads: Vec<String>,
     /// Bytes of its state in all shards.
     pub state_bytes: u64,
-    /// Bytes that it may hold.
+    /// Those of them that lie in spill files and do not count against its limit.
+    pub spilled_bytes: u64,
+    /// Bytes that it may hold in memory.
     pub memory_limit: u64,
-    /// What happens when it holds as much: `fail` or `backpressure`.
+    /// What happens when it holds as much: `fail`, `backpressure` or `spill`.
     pub memory_policy: &'static str,
     /// Since when what feeds it waits because of that, in microseconds since 1970.
     pub memory_full_since: Option<EventTime>,
@@ -196,7 +198,7 @@ fn pipeline(
         inputs: node.inputs.clone(),
         status: merged(running.iter().filter(|o| o.operator == node.id).copied()),
     });
-    let state = engine.reactors.iter().flat_map(|r| &r.state).filter(|s| s.pipeline == object.id);
+    let state = || engine.reactors.iter().flat_map(|r| &r.state).filter(|s| s.pipeline == object.id);
     Pipeline {
         id: object.id.0,
         name: object.name.clone(),
@@ -204,7 +206,8 @@ fn pipeline(
         state: object.state.clone(),
         sql: entry.definition(),
         reads: object.reads.iter().map(|id| name(catalog, *id)).collect(),
-        state_bytes: state.map(|s| s.state_bytes).sum(),
+        state_bytes: state().map(|s| s.state_bytes).sum(),
+        spilled_bytes: state().map(|s| s.spilled_bytes).sum(),
         memory_limit: object.memory.map_or(0, |memory| memory.limit),
         memory_policy: spec.memory.policy.words(),
         memory_full_since: object.memory.and_then(|memory| memory.full_since),

@@ -13,6 +13,7 @@ use laminar_core::engine::{
     AdvanceWatermark, Deployment, Driver, EngineHandle, Insert, Inserted, NewObject, OnConflict, ReadLevel, ReadObject,
     ReadRequest, ReadRows, Reply,
 };
+use laminar_core::graph::{MemoryPolicy, MemorySpec, ObjectSpec};
 use laminar_core::ids::ObjectId;
 use laminar_sql::catalog::{Catalog, CatalogRecord};
 use laminar_sql::expression::DataFusionCompiler;
@@ -45,6 +46,8 @@ pub struct WorldOptions {
     pub checkpoint_interval: Duration,
     /// Staged bytes at which a sink is full on a reactor.
     pub outbox_bytes: u64,
+    /// Bytes that streams and views may hold in memory before they spill; none = they have the usual limit.
+    pub spill_bytes: Option<u64>,
 }
 
 /// How a world ends before it starts again.
@@ -190,7 +193,10 @@ impl World {
                 catalog = catalog.remove(id)?;
                 deployment.drop.push(id);
             }
-            for entry in objects {
+            for mut entry in objects {
+                if let (ObjectSpec::Pipeline(pipeline), Some(_)) = (&mut entry.spec, self.options.spill_bytes) {
+                    pipeline.memory = MemorySpec { limit: self.options.spill_bytes, policy: MemoryPolicy::Spill };
+                }
                 let record = CatalogRecord::from_entry(&entry).to_json()?.into_bytes();
                 deployment.add.push(NewObject { spec: entry.spec.clone(), record });
                 catalog = catalog.add(entry)?;

@@ -51,7 +51,15 @@ static ALLOCATOR: Counting = Counting;
 fn options(shards: u16, reactors: u16) -> WorldOptions {
     // No checkpoint but those that are asked for.
     let checkpoint_interval = Duration::from_secs(3600);
-    WorldOptions { seed: 1, shards, reactors, batch_rows: 4096, checkpoint_interval, outbox_bytes: 256 << 20 }
+    WorldOptions {
+        seed: 1,
+        shards,
+        reactors,
+        batch_rows: 4096,
+        checkpoint_interval,
+        outbox_bytes: 256 << 20,
+        spill_bytes: None,
+    }
 }
 
 const SOURCE: &str = "CREATE SOURCE s (k BIGINT, v BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 second')";

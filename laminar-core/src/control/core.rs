@@ -242,6 +242,7 @@ impl Control {
             }
             Event::Pressed { sink, reactor, full } => self.pressed(sink, reactor, full),
             Event::Holds { pipeline, reactor, bytes } => self.holds(pipeline, reactor, bytes),
+            Event::Spill { pipeline, reactor, news } => self.spill_news(pipeline, reactor, news),
             Event::Failed { pipeline, error } => self.failed(pipeline, &error),
             Event::SplitFailed { object, split, error } => {
                 if let Some(entry) = self.catalog.entries.get_mut(&object) {

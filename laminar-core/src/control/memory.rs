@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::boot::BootStep;
 use super::core::Control;
+use super::spill::Spills;
 use crate::data::EventTime;
 use crate::engine::status::{MemoryStatus, ObjectKind, ObjectState};
 use crate::engine::{EngineError, Reply, arena_bytes};
@@ -24,14 +25,21 @@ pub(super) struct Memory {
     held: BTreeMap<ObjectId, BTreeMap<ReactorId, u64>>,
     /// Since when.
     full: BTreeMap<ObjectId, EventTime>,
-    /// Of queries with another limit than they were built with in this life: that one.
-    built_with: BTreeMap<ObjectId, u64>,
+    /// Of queries with other options than they were built with in this life: those.
+    built_with: BTreeMap<ObjectId, MemorySpec>,
+    /// Queries that are being spilled.
+    pub(super) spills: Spills,
 }
 
 impl Memory {
     /// Bytes of a query on all reactors, as far as they have told.
-    fn held(&self, object: ObjectId) -> u64 {
+    pub(super) fn held(&self, object: ObjectId) -> u64 {
         self.held.get(&object).map_or(0, |on| on.values().sum())
+    }
+
+    /// Bytes of a query by reactor, as far as they have told.
+    pub(super) fn held_on(&self, object: ObjectId) -> Vec<(ReactorId, u64)> {
+        self.held.get(&object).into_iter().flatten().map(|(reactor, bytes)| (*reactor, *bytes)).collect()
     }
 
     /// Whether others wait for its sake.
@@ -66,6 +74,7 @@ impl Control {
         self.memory.held.retain(|object, _| !gone.contains(object));
         self.memory.full.retain(|object, _| !gone.contains(object));
         self.memory.built_with.retain(|object, _| !gone.contains(object));
+        gone.iter().for_each(|object| self.memory.spills.forget(*object));
     }
 
     /// Compares what a query holds with its limit, and does what its policy says.
@@ -74,11 +83,11 @@ impl Control {
         let Some(entry) = self.catalog.entries.get(&object).filter(|_| !joining) else { return };
         let (Some(memory), rests) = (entry.spec.memory(), entry.rests()) else { return };
         let (held, limit) = (self.memory.held(object), self.limit_of(memory));
-        let backpressure = memory.policy == MemoryPolicy::Backpressure;
+        let waits = memory.policy.waits();
         let was_full = self.memory.is_full(object);
         // What rests takes nothing; yet time may free what it holds.
         let bound = if was_full { limit - limit / RELIEF_SHARE } else { limit };
-        let is_full = backpressure && (was_full || !rests) && held >= bound;
+        let is_full = waits && (was_full || !rests) && held >= bound;
         if is_full != was_full {
             if is_full {
                 self.memory.full.insert(object, self.now.wall);
@@ -87,12 +96,15 @@ impl Control {
             }
             self.press();
         }
-        if !backpressure && !rests && held >= limit {
+        if !waits && !rests && held >= limit {
             self.stop_at_limit(object, held, limit);
+        }
+        if memory.policy == MemoryPolicy::Spill {
+            self.spill_down(object, held, limit);
         }
     }
 
-    fn limit_of(&self, memory: MemorySpec) -> u64 {
+    pub(super) fn limit_of(&self, memory: MemorySpec) -> u64 {
         memory.limit.unwrap_or(self.options.state_bytes)
     }
 
@@ -114,7 +126,7 @@ impl Control {
         };
         if !entry.reads().iter().all(connected) {
             let next = "it has stopped for good, because the past of what it reads is not kept: DROP it, and create \
-                        it with a higher memory_limit, with less to keep, or with memory_policy = 'backpressure'";
+                        it with a higher memory_limit, with less to keep, or with memory_policy = 'backpressure' or 'spill'";
             return self.failed(object, &EngineError::MemoryLimit { name, held, limit, next: next.to_owned() });
         }
         let quoted = quoted_if_needed(&name);
@@ -143,7 +155,7 @@ impl Control {
         let Some(entry) = self.catalog.entries.get(&object) else { return Err(EngineError::NoSuchObject(object)) };
         let Some(memory) = entry.spec.memory() else { return Ok(()) };
         let (held, limit) = (self.memory.held(object), self.limit_of(memory));
-        if held < limit || memory.policy == MemoryPolicy::Backpressure {
+        if held < limit || memory.policy.waits() {
             return Ok(());
         }
         let name = entry.spec.name().to_owned();
@@ -155,9 +167,10 @@ impl Control {
     fn has_addresses(&self, object: ObjectId, memory: MemorySpec) -> Result<(), EngineError> {
         let Some(entry) = self.catalog.entries.get(&object) else { return Ok(()) };
         let Some(now) = entry.spec.memory() else { return Ok(()) };
-        let built_with = self.memory.built_with.get(&object).copied().unwrap_or(self.limit_of(now));
-        let (wanted, given) = (self.limit_of(memory), arena_bytes(built_with));
-        if wanted <= given || arena_bytes(wanted) <= given {
+        let built_with = self.memory.built_with.get(&object).copied().unwrap_or(now);
+        let (built_with, policy) = (self.limit_of(built_with), built_with.policy);
+        let (wanted, given) = (self.limit_of(memory), arena_bytes(built_with, policy));
+        if wanted <= given || arena_bytes(wanted, memory.policy) <= given {
             return Ok(());
         }
         let reason = format!(
@@ -190,8 +203,9 @@ impl Control {
             }
             return reply.send(Err(error));
         }
-        let built_with = self.limit_of(before.0);
-        self.memory.built_with.entry(object).or_insert(built_with);
+        self.memory.built_with.entry(object).or_insert(before.0);
+        // What it was told to spill down to follows from the limit before.
+        self.memory.spills.forget(object);
         // A little more room is enough, because somebody asked for it.
         if self.memory.held(object) < self.limit_of(memory) {
             self.memory.full.remove(&object);
@@ -207,6 +221,13 @@ impl Control {
         let entry = self.catalog.entries.get(&full)?;
         let (name, limit) = (entry.spec.name(), self.limit_of(entry.spec.memory()?));
         let raise = raise(name, entry.kind());
+        if object == full && entry.spec.memory()?.policy == MemoryPolicy::Spill {
+            return Some(format!(
+                "what it holds in memory has reached memory_limit = {limit} bytes; what feeds it waits until one part \
+                 in {RELIEF_SHARE} is free: {}",
+                self.spill_reason(object, &raise)
+            ));
+        }
         Some(if object == full {
             format!(
                 "its state has reached memory_limit = {limit} bytes; what feeds it waits until one part in \

@@ -17,6 +17,7 @@ mod publish;
 mod query;
 mod sealed;
 mod source_task;
+mod spill;
 mod start_progress;
 mod status;
 mod stop;

@@ -64,12 +64,13 @@ impl Engine {
 
     fn build_pipeline(&mut self, plan: &PipelinePlan) -> Result<(), EngineError> {
         let name: Arc<str> = plan.spec.name.as_str().into();
-        let limit = plan.spec.memory.limit.unwrap_or(self.limits.state_bytes);
+        let memory = plan.spec.memory;
+        let addresses = arena_bytes(memory.limit.unwrap_or(self.limits.state_bytes), memory.policy);
         for fragment in &plan.fragments {
             let mut chains = Vec::with_capacity(self.slots.len());
             let mut arenas = Vec::with_capacity(self.slots.len());
             for slot in 0..self.slots.len() {
-                let mut arena = self.arena(arena_id(plan.spec.id, fragment.index), slot, limit)?;
+                let mut arena = self.arena(arena_id(plan.spec.id, fragment.index), slot, addresses)?;
                 let mut chain = Chain::new(&fragment.shape, self.operators(&plan.spec, fragment, slot)?);
                 chain.restore(&mut arena)?;
                 chains.push(chain);
@@ -81,11 +82,11 @@ impl Engine {
     }
 
     /// The arena as a checkpoint left it, else a new one.
-    fn arena(&mut self, id: ObjectId, slot: usize, limit: u64) -> Result<Arena, OperatorError> {
+    fn arena(&mut self, id: ObjectId, slot: usize, addresses: u64) -> Result<Arena, OperatorError> {
         match self.kept_arena(id, slot) {
             Some(kept) => Ok(kept),
             None => {
-                let options = ArenaOptions { memory_limit: arena_bytes(limit), ..ArenaOptions::new(id) };
+                let options = ArenaOptions { memory_limit: addresses, ..ArenaOptions::new(id) };
                 Ok(Arena::new(options)?)
             }
         }
@@ -143,7 +144,7 @@ impl Engine {
             .map_err(OperatorError::from)?;
         let mut fragment = Fragment::new(pipeline.spec.id, name, plan, state, routers, leaves);
         fragment.durable = self.store.is_some();
-        if fragment.durable && pipeline.spec.memory.policy == MemoryPolicy::Backpressure {
+        if fragment.durable && pipeline.spec.memory.policy.waits() {
             let enters = |leaf: &LeafPlan| matches!(leaf, LeafPlan::Source { .. } | LeafPlan::Relation { .. });
             let leaves = plan.leaves.iter().enumerate().filter(|(_, leaf)| enters(leaf));
             fragment.keep_time(leaves.map(|(index, _)| index).collect());
@@ -262,6 +263,7 @@ impl Engine {
             group.users.retain(|user| !plan.fragments.contains(&user.fragment));
         }
         self.held.retain(|pipeline, _| !plan.pipelines.contains(pipeline));
+        self.spilling.retain(|spilling| !plan.pipelines.contains(&spilling.pipeline));
         self.groups.retain(|group| !plan.groups.contains(&group.id));
         self.splits.retain(|split| !plan.groups.contains(&split.feed.group));
         for push in self.pushes.iter_mut().filter(|push| plan.pushes.contains(&push.object())) {
@@ -292,9 +294,14 @@ pub fn pipeline_of(arena: ObjectId) -> ObjectId {
 }
 
 /// Addresses that a shard's part of a query with a memory limit gets, in bytes. They cost nothing; a limit that is
-/// raised while the query runs must find room in them.
-pub fn arena_bytes(limit: u64) -> u64 {
-    limit.saturating_mul(2).clamp(8 << 30, 64 << 30)
+/// raised while the query runs must find room in them. State that is spilled is meant to be larger than its limit: it
+/// gets as many as there are.
+pub fn arena_bytes(limit: u64, policy: MemoryPolicy) -> u64 {
+    const MOST: u64 = 64 << 30;
+    match policy {
+        MemoryPolicy::Spill => MOST,
+        MemoryPolicy::Fail | MemoryPolicy::Backpressure => limit.saturating_mul(2).clamp(8 << 30, MOST),
+    }
 }
 
 /// What removes everything of a plan.

@@ -18,6 +18,7 @@ use super::plan::{AttachPlan, HoldPlan};
 use super::push::{Push, Pushed};
 use super::read::ReadJob;
 use super::route::Link;
+use super::spill::Spilling;
 use super::split::Split;
 use super::stage::Stage;
 use super::status::TURN_LIMITS_US;
@@ -145,6 +146,8 @@ pub struct Engine {
     pub(super) delayed: Delayed,
     /// Bytes of state by query.
     pub(super) held: BTreeMap<ObjectId, Held>,
+    /// Queries that are to hold less; the first is next.
+    pub(super) spilling: VecDeque<Spilling>,
     pub(super) stages: Vec<Stage>,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) reads: VecDeque<ReadJob>,
@@ -200,6 +203,7 @@ impl Engine {
             drain: None,
             delayed: Delayed::default(),
             held: BTreeMap::new(),
+            spilling: VecDeque::new(),
             stages: Vec::new(),
             subscriptions: Vec::new(),
             reads: VecDeque::new(),
@@ -254,6 +258,7 @@ impl Engine {
             Command::Unsubscribe(id) => self.subscriptions.retain(|subscription| subscription.id != id),
             Command::Advance(advance) => self.advance_watermark(advance, now),
             Command::Choke(chokes) => self.choke(chokes),
+            Command::Spill { pipeline, to } => self.spill(pipeline, to),
             Command::Closing => self.closing = Closing::Asked,
             Command::Drain(sinks) => self.drain = Some(sinks),
             Command::Acknowledged { sink, shard, sequence } => self.acknowledged(sink, shard, sequence),
@@ -311,6 +316,7 @@ impl Engine {
         self.tell_time(now);
         busy |= self.run_fragments();
         busy |= self.run_reads();
+        busy |= self.spill_step(now);
         self.tell_pressure();
         busy |= self.pump_store(now);
         busy |= self.load_ahead();

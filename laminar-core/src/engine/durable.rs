@@ -81,7 +81,9 @@ impl Engine {
         if !self.loading {
             return false;
         }
-        let of_fragments = self.fragments.iter_mut().flatten().flat_map(|fragment| &mut fragment.arenas);
+        let held_up: Vec<ObjectId> = self.held_up().collect();
+        let fragments = self.fragments.iter_mut().flatten().filter(|fragment| !held_up.contains(&fragment.pipeline));
+        let of_fragments = fragments.flat_map(|fragment| &mut fragment.arenas);
         let of_requests = self.pushes.iter_mut().filter_map(Push::requests_arena).map(|(_, arena)| arena);
         let untaken = self.restored.iter_mut().map(|(_, arena)| arena);
         match of_fragments.chain(of_requests).chain(untaken).find(|arena| !arena.is_whole()).map(Arena::load_step) {
@@ -91,7 +93,7 @@ impl Engine {
                 false
             }
             None => {
-                self.loading = false;
+                self.loading = !held_up.is_empty();
                 false
             }
         }

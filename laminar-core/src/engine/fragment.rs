@@ -128,7 +128,7 @@ pub struct Fragment {
     pub failed: bool,
     /// The epoch at whose end it joined; it takes part in later barriers.
     pub joined: Option<Epoch>,
-    /// Bytes of its state when they were last counted.
+    /// Bytes of its state in memory when they were last counted.
     pub counted: u64,
     /// The newest barrier that has passed.
     pub passed: Option<Barrier>,
@@ -190,6 +190,11 @@ impl Fragment {
     pub fn state_bytes(&self) -> u64 {
         let arenas: u64 = self.arenas.iter().map(Arena::bytes_used).sum();
         arenas + self.chains.iter().map(Chain::heap_bytes).sum::<u64>()
+    }
+
+    /// Bytes of its state that lie in spill files.
+    pub fn spilled_bytes(&self) -> u64 {
+        self.arenas.iter().map(Arena::bytes_spilled).sum()
     }
 
     /// Tells a leaf with one channel the mark of a local shard, if that is news.

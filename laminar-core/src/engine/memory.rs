@@ -1,4 +1,5 @@
-//! Bytes of state per query on this reactor, as the control thread is told.
+//! Bytes of state per query in the memory of this reactor, as the control thread is told. What is spilled is not in
+//! memory: the kernel keeps of it what it has room for.
 //!
 //! Invariants: counted when a fragment has worked, from what its arenas and operators know anyway, never by
 //! the row; what was last told differs from what is held by less than one part in [`TELL_SHARE`], or by less
@@ -7,6 +8,7 @@
 use super::core::Engine;
 use super::fragment::Fragment;
 use super::message::Event;
+use laminar_storage::arena::Arena;
 
 /// One part in so many of what was told is news.
 const TELL_SHARE: u64 = 64;
@@ -21,10 +23,18 @@ pub(super) struct Held {
     told: u64,
 }
 
+impl Held {
+    /// Bytes now.
+    pub(super) fn now(&self) -> u64 {
+        self.now
+    }
+}
+
 impl Engine {
     /// Counts what a fragment holds now, and tells it where it is news.
     pub(super) fn count_bytes(&mut self, fragment: &mut Fragment) {
-        let bytes = fragment.state_bytes();
+        fragment.arenas.iter_mut().for_each(Arena::reclaim);
+        let bytes = fragment.state_bytes() - fragment.spilled_bytes();
         let before = std::mem::replace(&mut fragment.counted, bytes);
         let held = self.held.entry(fragment.pipeline).or_default();
         held.now = held.now + bytes - before;

@@ -89,6 +89,13 @@ pub enum Command {
     Hold(Arc<HoldPlan>),
     /// Rows that clients push into these groups wait, for what is said, and no others.
     Choke(Arc<Chokes>),
+    /// A query spills until it holds so much here.
+    Spill {
+        /// The query.
+        pipeline: ObjectId,
+        /// Bytes of state that may stay in memory.
+        to: u64,
+    },
     /// The next checkpoint is the last: nothing behind its barrier is staged.
     Closing,
     /// Tell when the targets of these sinks have all that the last checkpoint holds.
@@ -167,6 +174,17 @@ pub struct Cursor {
     pub ended: bool,
 }
 
+/// How spilling gets on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SpillNews {
+    /// The disk takes nothing, for this reason; it is tried again.
+    Blocked(String),
+    /// It takes again.
+    Goes,
+    /// The query holds no more than it was told to, or nothing that could be spilled.
+    Over,
+}
+
 /// To the control thread.
 pub enum Event {
     /// A plan was built, or not.
@@ -215,8 +233,17 @@ pub enum Event {
         pipeline: ObjectId,
         /// Where.
         reactor: ReactorId,
-        /// Bytes of state.
+        /// Bytes of state in memory.
         bytes: u64,
+    },
+    /// How a query that was told to spill gets on with it on a reactor.
+    Spill {
+        /// The query.
+        pipeline: ObjectId,
+        /// Where.
+        reactor: ReactorId,
+        /// How.
+        news: SpillNews,
     },
     /// A pipeline cannot go on.
     Failed {

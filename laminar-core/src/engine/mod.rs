@@ -40,6 +40,7 @@ mod route;
 mod shape;
 mod sink_queue;
 mod source_rows;
+mod spill;
 mod split;
 mod stage;
 mod start;
@@ -75,6 +76,7 @@ pub use restore::{
 pub use route::SendRouter;
 pub use shape::ChainShape;
 pub use sink_queue::{FrameQueue, Staged};
+pub use spill::{spill_from, spill_to};
 pub use start::start;
 pub use store::{ReactorDisk, Store, page_path};
 

@@ -86,10 +86,14 @@ impl Engine {
     fn state_bytes(&self) -> Vec<PipelineBytes> {
         let mut all: Vec<PipelineBytes> = Vec::new();
         for fragment in self.fragments.iter().flatten() {
-            let bytes = fragment.state_bytes();
-            match all.last_mut().filter(|last| last.pipeline == fragment.pipeline) {
-                Some(last) => last.state_bytes += bytes,
-                None => all.push(PipelineBytes { pipeline: fragment.pipeline, state_bytes: bytes }),
+            let (pipeline, state_bytes, spilled_bytes) =
+                (fragment.pipeline, fragment.state_bytes(), fragment.spilled_bytes());
+            match all.last_mut().filter(|last| last.pipeline == pipeline) {
+                Some(last) => {
+                    last.state_bytes += state_bytes;
+                    last.spilled_bytes += spilled_bytes;
+                }
+                None => all.push(PipelineBytes { pipeline, state_bytes, spilled_bytes }),
             }
         }
         all

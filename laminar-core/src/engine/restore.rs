@@ -9,10 +9,11 @@ use std::sync::Arc;
 use super::attach::{arena_bytes, pipeline_of};
 use super::outboxes::{FoundOutbox, Outboxes};
 use super::requests::arena_options;
+use super::spill::{spill_from, spill_to};
 use super::status::ObjectState;
 use super::store::{ReactorDisk, Store, page_path};
 use super::{EngineError, NewObject, StartPhase, StartProgress, frame_bytes, kept_plan, push_record};
-use crate::graph::ObjectSpec;
+use crate::graph::{MemoryPolicy, ObjectSpec};
 use crate::ids::{CheckpointNumber, Epoch, Incarnation, IslandId, ObjectId, ReactorId, ShardId};
 use crate::shard::ShardMap;
 use laminar_storage::arena::{Arena, ArenaOptions};
@@ -76,8 +77,10 @@ pub struct ReactorPlan {
     outboxes: Vec<OutboxStart>,
     directory: DirectoryId,
     incarnation: Incarnation,
+    /// Of how many shards these are.
+    all_shards: u16,
     /// Objects whose state is wanted, with their memory limits.
-    objects: Arc<BTreeMap<ObjectId, u64>>,
+    objects: Arc<BTreeMap<ObjectId, (u64, MemoryPolicy)>>,
     request_keys: u64,
     volume_bytes: u64,
     progress: Arc<StartProgress>,
@@ -133,9 +136,12 @@ pub fn restore(options: &RestoreOptions, mut disk: Box<dyn Disk + Send>) -> std:
     let shards = ShardMap::new(count as u16, options.reactors);
     let boot = boot(disk.as_mut(), &mut recovered, &options.progress)?;
     let marks = page_marks(recovered.publisher.retention().kept());
-    let limit = |spec: &ObjectSpec| spec.memory().and_then(|memory| memory.limit).unwrap_or(options.state_bytes);
-    let objects = boot.objects.iter().map(|(object, _)| (object.spec.id(), limit(&object.spec))).collect();
-    let objects: Arc<BTreeMap<ObjectId, u64>> = Arc::new(objects);
+    let memory = |spec: &ObjectSpec| {
+        let memory = spec.memory().unwrap_or_default();
+        (memory.limit.unwrap_or(options.state_bytes), memory.policy)
+    };
+    let objects = boot.objects.iter().map(|(object, _)| (object.spec.id(), memory(&object.spec))).collect();
+    let objects: Arc<BTreeMap<ObjectId, (u64, MemoryPolicy)>> = Arc::new(objects);
     let plan = |reactor: ReactorId| {
         let mine: Vec<ShardId> = shards.shards_of(reactor).collect();
         ReactorPlan {
@@ -143,6 +149,7 @@ pub fn restore(options: &RestoreOptions, mut disk: Box<dyn Disk + Send>) -> std:
             marks: marks.iter().filter(|mark| mine.contains(&mark.shard)).copied().collect(),
             outboxes: recovered.outboxes.iter().filter(|start| mine.contains(&start.shard)).cloned().collect(),
             shards: mine,
+            all_shards: shards.shards(),
             directory: recovered.directory,
             incarnation: recovered.incarnation,
             objects: objects.clone(),
@@ -272,9 +279,32 @@ impl ReactorPlan {
             pages.push(page);
             arenas.extend(state.into_iter().map(|arena| (slot, arena)));
         }
+        self.spill(&mut arenas, disk.as_mut());
         let options = OUTBOX_LOG.on_volume(self.volume_bytes);
         let outboxes = Outboxes::new(self.directory, self.incarnation, options, found);
         Ok((Store::new(self.reactor, disk, wal, pages, outboxes), arenas))
+    }
+
+    /// Gives state that is larger than its query's limit a place in spill files, before anything of it is read back
+    /// into memory. Where the disk has no room for that, the query will be full.
+    fn spill(&self, arenas: &mut [(usize, Arena)], disk: &mut dyn Disk) {
+        for (object, (limit, _)) in self.objects.iter().filter(|(_, memory)| memory.1 == MemoryPolicy::Spill) {
+            let share = limit / u64::from(self.all_shards) * self.shards.len() as u64;
+            let mine = |arena: &Arena| pipeline_of(arena.id()) == *object;
+            let mut held: u64 = arenas.iter().map(|(_, arena)| arena).filter(|a| mine(a)).map(Arena::bytes_used).sum();
+            if held < spill_from(share) {
+                continue;
+            }
+            for (_, arena) in arenas.iter_mut().filter(|(_, arena)| mine(arena)) {
+                while held > spill_to(share) {
+                    match arena.spill(disk) {
+                        Ok(0) => break,
+                        Ok(bytes) => held -= bytes,
+                        Err(_) => return,
+                    }
+                }
+            }
+        }
     }
 
     fn marks_of(&self, shard: ShardId) -> Vec<PageFileMark> {
@@ -288,8 +318,8 @@ impl ReactorPlan {
             return Ok((PageFile::create(disk, &path, shard)?, Vec::new()));
         }
         let (mut page, arenas) = PageFile::restore(disk, &path, shard, &mine, |id| {
-            let limit = arena_bytes(self.objects.get(&pipeline_of(id)).copied().unwrap_or(0));
-            let state = ArenaOptions { memory_limit: limit, ..ArenaOptions::new(id) };
+            let (limit, policy) = self.objects.get(&pipeline_of(id)).copied().unwrap_or_default();
+            let state = ArenaOptions { memory_limit: arena_bytes(limit, policy), ..ArenaOptions::new(id) };
             arena_options(id, self.request_keys).unwrap_or(state)
         })?;
         let known = |arena: &Arena| self.objects.contains_key(&pipeline_of(arena.id()));

@@ -302,6 +302,6 @@ impl Engine {
             false => split.reader.due_us().map(|at| in_micros(EventTime(at))),
         });
         let store = self.store.as_ref().and_then(|store| store.deadline(now.micros));
-        idle.chain(due).chain(store).chain(self.delayed.deadline()).min()
+        idle.chain(due).chain(store).chain(self.delayed.deadline()).chain(self.spill_deadline()).min()
     }
 }

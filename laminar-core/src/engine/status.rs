@@ -135,6 +135,8 @@ pub struct PipelineBytes {
     pub pipeline: ObjectId,
     /// Bytes of its state.
     pub state_bytes: u64,
+    /// Those of them that lie in spill files.
+    pub spilled_bytes: u64,
 }
 
 /// One sink's stage on one reactor.

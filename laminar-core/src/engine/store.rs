@@ -18,7 +18,7 @@ use crate::operator::Barrier;
 use laminar_storage::StorageError;
 use laminar_storage::arena::Arena;
 use laminar_storage::crash_point::{CrashPoint, reach};
-use laminar_storage::disk::{Completion, Disk};
+use laminar_storage::disk::{Completion, Disk, DiskResult};
 use laminar_storage::page_file::{Finish, PageFile, PageFileMark, WriteStep};
 use laminar_storage::wal::Wal;
 
@@ -117,6 +117,14 @@ impl Store {
         if forget {
             page.drop_arena(arena.id());
         }
+    }
+
+    /// Moves a segment of an arena to its spill file; returns its bytes, 0 when none is left.
+    ///
+    /// # Errors
+    /// The disk's; nothing is lost by it.
+    pub fn spill(&mut self, arena: &mut Arena) -> DiskResult<u64> {
+        arena.spill(self.disk.as_mut())
     }
 
     /// Takes completions, writes a piece, and tells when a checkpoint is durable.

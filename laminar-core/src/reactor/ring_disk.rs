@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use glommio::io::BufferedFile;
 use laminar_storage::disk::{
-    Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, IoMode, ReadAt, RealDisk, Ticket,
+    Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, IoMode, ReadAt, RealDisk, Scratch, Ticket,
 };
 
 use super::Bell;
@@ -162,6 +162,10 @@ impl Disk for RingDisk {
 
     fn list(&mut self, dir: &Path) -> DiskResult<Vec<String>> {
         self.inner.list(dir)
+    }
+
+    fn scratch(&mut self) -> DiskResult<Box<dyn Scratch>> {
+        self.inner.scratch()
     }
 
     fn create_dir(&mut self, dir: &Path) -> DiskResult<()> {

@@ -179,7 +179,11 @@ fn operators(text: &mut Text, status: &Status) {
     for pipeline in &status.pipelines {
         text.sample("laminardb_pipeline_state_bytes", &[("pipeline", &pipeline.name)], pipeline.state_bytes as f64);
     }
-    text.family("laminardb_pipeline_memory_limit_bytes", Kind::Gauge, "Bytes of state that it may hold.");
+    text.family("laminardb_pipeline_spilled_bytes", Kind::Gauge, "Bytes of its state that lie in spill files.");
+    for pipeline in &status.pipelines {
+        text.sample("laminardb_pipeline_spilled_bytes", &[("pipeline", &pipeline.name)], pipeline.spilled_bytes as f64);
+    }
+    text.family("laminardb_pipeline_memory_limit_bytes", Kind::Gauge, "Bytes of state that it may hold in memory.");
     for pipeline in &status.pipelines {
         let name = "laminardb_pipeline_memory_limit_bytes";
         text.sample(name, &[("pipeline", &pipeline.name)], pipeline.memory_limit as f64);

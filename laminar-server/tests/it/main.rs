@@ -20,6 +20,7 @@ mod process;
 mod protocol;
 mod random_bytes;
 mod slt;
+mod spill;
 mod start;
 mod tools;
 mod traffic;

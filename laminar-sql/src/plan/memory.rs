@@ -53,15 +53,8 @@ fn limit(text: &str) -> Result<u64, SqlError> {
 }
 
 fn policy(text: &str) -> Result<MemoryPolicy, SqlError> {
-    let known = [MemoryPolicy::Backpressure, MemoryPolicy::Fail];
-    if text == "spill" {
-        return Err(SqlError::unsupported(
-            "memory_policy = 'spill'",
-            "state lies in memory: 'backpressure' lets what feeds the query wait, 'fail' stops the query",
-        ));
-    }
-    let found = known.into_iter().find(|policy| policy.words() == text);
-    found.ok_or_else(|| unknown_name("memory policy", text, known.into_iter().map(MemoryPolicy::words)))
+    let found = MemoryPolicy::ALL.into_iter().find(|policy| policy.words() == text);
+    found.ok_or_else(|| unknown_name("memory policy", text, MemoryPolicy::ALL.into_iter().map(MemoryPolicy::words)))
 }
 
 /// A limit and its policy as options.

@@ -6,10 +6,11 @@ use crate::ids::ObjectId;
 /// were applied.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ArenaError {
-    /// The pipeline's state reached its limit (user; retry never).
+    /// The pipeline's state on a shard has filled its addresses (user; retry never).
     #[error(
-        "LDB-2101: state of pipeline {arena} on this shard reached its memory limit: {used} of {limit} bytes in use, \
-         {wanted} more wanted; raise state.memory_limit or shorten what the query keeps"
+        "LDB-2101: state of pipeline {arena} on this shard has filled its addresses: {used} of {limit} bytes in use, \
+         {wanted} more wanted; after a restart a shard has twice the memory_limit of now, with memory_policy = 'spill' \
+         64 GiB, which is the most; or shorten what the query keeps"
     )]
     MemoryLimit {
         /// The pipeline.

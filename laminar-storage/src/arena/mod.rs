@@ -6,7 +6,8 @@
 //! beside (`blob`). Everything is addressed by offsets, so an image can lie anywhere.
 //! A restored arena is used at once: a segment is read back on its first touch or by the loader (`absent`,
 //! `restore`), and what the heap side needs from the pages' content is gathered behind it (`sweep`).
-//! Invariant: no store escapes the dirty bits, and nothing here reads or writes a file; that is
+//! Segments for which there shall be no memory lie in a scratch file, at the same addresses (`spill`).
+//! Invariant: no store escapes the dirty bits, and nothing here reads or writes a file that survives; that is
 //! `page_file`. The heap twin (`heap`) answers the same calls and exists to be compared with.
 
 mod absent;
@@ -23,6 +24,7 @@ mod record;
 mod restore;
 mod scan;
 mod segment;
+mod spill;
 mod store;
 mod sweep;
 mod table;

@@ -9,6 +9,7 @@
 use super::block_dirty::BlockDirty;
 use super::error::ArenaError;
 use super::segment::{PAGE_BYTES, Region, SEGMENT_BYTES, SEGMENT_PAGES};
+use super::spill::Spilled;
 use crate::ids::ObjectId;
 
 /// Bytes of a page descriptor.
@@ -84,6 +85,7 @@ pub(crate) struct Pages {
     limit: u64,
     pub(crate) region: Region,
     pub(crate) blocks: BlockDirty,
+    pub(crate) spilled: Spilled,
     /// Per segment, per page: free.
     free: Vec<[u64; WORDS]>,
     /// Per segment, per page: free, but was in use before, so neither memory nor image is zero.
@@ -107,6 +109,7 @@ impl Pages {
             limit,
             region,
             blocks: BlockDirty::default(),
+            spilled: Spilled::default(),
             free: Vec::new(),
             stale: Vec::new(),
             free_count: Vec::new(),
@@ -140,6 +143,11 @@ impl Pages {
         self.used * PAGE_BYTES as u64
     }
 
+    /// Pages in use in a segment; none of a map segment, whose pages are nobody's.
+    pub(crate) fn used_in(&self, segment: usize) -> usize {
+        if is_map_segment(segment) { 0 } else { SEGMENT_PAGES - usize::from(self.free_count[segment]) }
+    }
+
     pub(crate) fn segments(&self) -> usize {
         self.free.len()
     }
@@ -156,6 +164,7 @@ impl Pages {
             return Err(self.over_limit(SEGMENT_BYTES as u64));
         }
         self.blocks.add_segment();
+        self.spilled.add_segment();
         self.free.push([if is_map { 0 } else { u64::MAX }; WORDS]);
         self.stale.push([0; WORDS]);
         self.free_count.push(if is_map { 0 } else { SEGMENT_PAGES as u16 });
@@ -265,6 +274,7 @@ impl Pages {
         self.free[segment][at / 64] &= !bit;
         self.free_count[segment] -= 1;
         self.used += 1;
+        self.spilled.took(segment);
         if self.stale[segment][at / 64] & bit != 0 {
             self.stale[segment][at / 64] &= !bit;
             self.write(page * PAGE_BYTES, PAGE_BYTES).fill(0);
@@ -280,6 +290,7 @@ impl Pages {
             self.stale[segment][at / 64] |= 1 << (at % 64);
             self.free_count[segment] += 1;
             self.used -= 1;
+            self.spilled.gave(segment, usize::from(self.free_count[segment]) == SEGMENT_PAGES);
             self.blocks.forget(page);
             self.hint = self.hint.min(segment);
         }
@@ -346,7 +357,12 @@ impl Pages {
 
 /// Whether a page lies in a map segment.
 pub(crate) fn is_map_page(page: usize) -> bool {
-    (page / SEGMENT_PAGES).is_multiple_of(GROUP_SEGMENTS)
+    is_map_segment(page / SEGMENT_PAGES)
+}
+
+/// Whether a segment is the map of its group.
+pub(crate) fn is_map_segment(segment: usize) -> bool {
+    segment.is_multiple_of(GROUP_SEGMENTS)
 }
 
 fn descriptor_offset(page: usize) -> usize {

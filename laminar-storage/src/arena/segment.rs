@@ -3,7 +3,8 @@
 //! Not an allocator and not aware of what lies in the pages. The only file of the arena with
 //! `unsafe`: everything above speaks of byte offsets and gets bounds-checked slices.
 //! Invariants: bytes `0..committed` are mapped readable and writable, were zero when first opened,
-//! and belong to this region alone; nothing outside them is ever touched. A segment that is still absent
+//! and belong to this region alone; nothing outside them is ever touched. A segment's bytes are memory, or a range of
+//! a scratch file that nobody else has and that was allocated before (see `spill`). A segment that is still absent
 //! (see `absent`) is filled before the first reference into it is made; bytes below `ready` are present,
 //! so that the one comparison of the bounds check tells both.
 
@@ -11,6 +12,7 @@ use super::absent::Absent;
 use crate::error::Result;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
 /// The unit of dirty tracking and of a delta; one cache line.
@@ -109,12 +111,8 @@ impl Region {
         if failed {
             return Err(std::io::Error::last_os_error());
         }
-        if !sparse && self.committed >= HUGE_FROM_SEGMENT * SEGMENT_BYTES {
-            // SAFETY: as above; advice only, its failure changes nothing.
-            unsafe {
-                let at = self.span.base.as_ptr().add(self.committed).cast();
-                libc::madvise(at, SEGMENT_BYTES, libc::MADV_HUGEPAGE);
-            }
+        if !sparse {
+            self.want_huge(self.committed / SEGMENT_BYTES);
         }
         self.committed += SEGMENT_BYTES;
         // Nothing was missing behind the former end, so what is ready up to there goes on.
@@ -126,6 +124,52 @@ impl Region {
             self.span.ready = self.committed;
         }
         Ok(true)
+    }
+
+    fn want_huge(&self, segment: usize) {
+        if segment >= HUGE_FROM_SEGMENT {
+            // SAFETY: the segment lies inside the mapping; advice only, its failure changes nothing.
+            unsafe {
+                let at = self.span.base.as_ptr().add(segment * SEGMENT_BYTES).cast();
+                libc::madvise(at, SEGMENT_BYTES, libc::MADV_HUGEPAGE);
+            }
+        }
+    }
+
+    /// From now on the bytes of a segment are the range of a file at the same offset, which must have been allocated,
+    /// must hold them, and must be changed by nobody else while it is mapped. The segment's memory is free.
+    pub(crate) fn map_file(&mut self, segment: usize, file: BorrowedFd<'_>) -> std::io::Result<()> {
+        self.map_over(segment, libc::MAP_SHARED, file.as_raw_fd(), segment * SEGMENT_BYTES)
+    }
+
+    /// Gives a segment memory again, zeroed.
+    pub(crate) fn map_memory(&mut self, segment: usize) -> std::io::Result<()> {
+        self.map_over(segment, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1, 0)?;
+        self.want_huge(segment);
+        Ok(())
+    }
+
+    /// Replaces what lies at a segment's addresses. After an error they are as before.
+    fn map_over(&mut self, segment: usize, flags: libc::c_int, file: libc::c_int, from: usize) -> std::io::Result<()> {
+        assert!((segment + 1) * SEGMENT_BYTES <= self.committed, "a segment that was never committed is replaced");
+        // SAFETY: a committed segment of this region, by the assertion; `&mut self` excludes every reference into
+        // it. What is put there is readable, writable, and as long; a file's range holds the same bytes (`map_file`).
+        let at = unsafe { self.span.base.as_ptr().add(segment * SEGMENT_BYTES).cast::<libc::c_void>() };
+        // SAFETY: as above.
+        let mapped = unsafe {
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            libc::mmap(at, SEGMENT_BYTES, access, flags | libc::MAP_FIXED, file, from as libc::off_t)
+        };
+        if mapped == at {
+            return Ok(());
+        }
+        let error = std::io::Error::last_os_error();
+        let mut pages = [0u8; SEGMENT_PAGES];
+        // SAFETY: `pages` has a byte for each page of the range, of which nothing is read or written.
+        let there = unsafe { libc::mincore(at, SEGMENT_BYTES, pages.as_mut_ptr()) } == 0;
+        // The kernel looks for reasons to refuse before it unmaps; if it finds one later, the bytes are lost.
+        assert!(there, "the memory of a segment was lost when the system refused to replace it: {error}");
+        Err(error)
     }
 
     /// Declares committed segments absent: each is filled when it is first touched or asked for. Before any use.
@@ -367,35 +411,5 @@ impl Drop for Region {
         unsafe {
             libc::munmap(self.mapping.as_ptr(), self.mapping_bytes);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_committed_segment_is_zero_and_keeps_what_is_stored() {
-        let mut region = Region::reserve(8 * SEGMENT_BYTES).unwrap();
-        assert!(region.commit_segment(false).unwrap());
-        assert!(region.bytes(0, SEGMENT_BYTES).iter().all(|byte| *byte == 0));
-        region.bytes_mut(SEGMENT_BYTES - 8, 8).copy_from_slice(&7u64.to_le_bytes());
-        assert_eq!(region.u64_at(SEGMENT_BYTES - 8), 7);
-    }
-
-    #[test]
-    #[should_panic(expected = "outside its committed segments")]
-    fn an_access_behind_the_committed_segments_is_stopped() {
-        let mut region = Region::reserve(8 * SEGMENT_BYTES).unwrap();
-        assert!(region.commit_segment(false).unwrap());
-        region.bytes(SEGMENT_BYTES - 4, 8);
-    }
-
-    #[test]
-    fn the_reserved_range_is_the_limit_of_growth() {
-        let mut region = Region::reserve(2 * SEGMENT_BYTES).unwrap();
-        assert!(region.commit_segment(false).unwrap());
-        assert!(region.commit_segment(true).unwrap());
-        assert!(!region.commit_segment(false).unwrap());
     }
 }

@@ -1,5 +1,6 @@
 //! What every disk must do: one suite over the real disk (both modes) and the simulated one.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::{Blocking, Disk, DiskErrorKind, DiskOp, IoMode, RealDisk, SimMachine};
@@ -37,6 +38,25 @@ fn what_was_written_is_read() {
             (3, &b"ail"[..]),
             "a reader outlives the handle"
         );
+    });
+}
+
+#[test]
+fn a_scratch_file_has_no_name_and_a_range_that_was_given_back_holds_zeros() {
+    on_every_disk(|disk| {
+        let mut scratch = disk.scratch().unwrap();
+        scratch.allocate(1 << 20, 1 << 16).unwrap();
+        scratch.write(1 << 20, b"abc").unwrap();
+        let read = |scratch: &dyn super::Scratch| {
+            let mut bytes = [9; 4];
+            let file = std::fs::File::from(scratch.file().try_clone_to_owned().unwrap());
+            file.read_exact_at(&mut bytes, 1 << 20).unwrap();
+            bytes
+        };
+        assert_eq!(&read(scratch.as_ref()), b"abc\0");
+        scratch.free(1 << 20, 1 << 16);
+        assert_eq!(read(scratch.as_ref()), [0; 4]);
+        assert_eq!(disk.list(Path::new(".")).unwrap(), Vec::<String>::new());
     });
 }
 

@@ -5,11 +5,12 @@ mod blocking;
 mod contract_tests;
 mod port;
 mod real;
+mod scratch;
 mod sim;
 mod volume;
 
 pub use blocking::Blocking;
-pub use port::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, ReadAt, Ticket};
+pub use port::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, ReadAt, Scratch, Ticket};
 pub use real::{DiskCounters, DiskCounts, IoMode, RealDisk, Wake};
 pub use sim::{Kept, Schedule, SimDisk, SimMachine, SimOp};
 pub use volume::volume_bytes;

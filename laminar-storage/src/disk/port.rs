@@ -9,6 +9,7 @@
 //! order waits for the completion first. A failed `Sync` is final: it is never submitted again.
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -94,6 +95,30 @@ pub trait ReadAt: Send + Sync {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> DiskResult<usize>;
 }
 
+/// A file without a name: room on the disk for what memory shall not hold, gone when it is dropped and with the
+/// process. Nothing in it survives, so nothing is ever synced. Its calls run on the caller: they fill the page cache,
+/// and wait for the device when the kernel makes writers wait.
+pub trait Scratch: Send {
+    /// Allocates real blocks for a range, which holds zeros: later writes and stores through a mapping of it cannot
+    /// fail for want of space. After an error the range is free.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`.
+    fn allocate(&mut self, offset: u64, len: u64) -> DiskResult<()>;
+
+    /// Writes into an allocated range.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn write(&mut self, offset: u64, data: &[u8]) -> DiskResult<()>;
+
+    /// Gives a range back that nobody maps any more; it holds zeros.
+    fn free(&mut self, offset: u64, len: u64);
+
+    /// The file, to be mapped.
+    fn file(&self) -> BorrowedFd<'_>;
+}
+
 /// A data directory on some disk. One owner, one thread; each reactor and the control thread has
 /// its own. All paths are relative to the data directory.
 pub trait Disk {
@@ -142,6 +167,12 @@ pub trait Disk {
     /// # Errors
     /// `NoSpace`, `Io`.
     fn create_dir(&mut self, dir: &Path) -> DiskResult<()>;
+
+    /// A new scratch file on the volume of the data directory.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`.
+    fn scratch(&mut self) -> DiskResult<Box<dyn Scratch>>;
 
     /// Starts an operation. Never blocks on the device.
     fn submit(&mut self, op: DiskOp) -> Ticket;

@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use super::port::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, ReadAt, Ticket};
+use super::port::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, ReadAt, Scratch, Ticket};
+use super::scratch::ScratchFile;
 use super::volume::fallocate;
 
 /// Called on the I/O thread after each completion, so that a sleeping owner looks for it.
@@ -315,6 +316,10 @@ impl Disk for RealDisk {
         fs::create_dir_all(&full).map_err(|error| disk_error("create directory", &full, &error))
     }
 
+    fn scratch(&mut self) -> DiskResult<Box<dyn Scratch>> {
+        Ok(Box::new(ScratchFile::in_directory(&self.root)?))
+    }
+
     fn submit(&mut self, op: DiskOp) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
@@ -429,7 +434,7 @@ fn sync_directory(path: &Path) -> DiskResult<()> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(|error| disk_error("sync directory", path, &error))
 }
 
-fn disk_error(what: &str, path: &Path, error: &io::Error) -> DiskError {
+pub(super) fn disk_error(what: &str, path: &Path, error: &io::Error) -> DiskError {
     let kind = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskErrorKind::NoSpace,
         io::ErrorKind::NotFound => DiskErrorKind::NotFound,

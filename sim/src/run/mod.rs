@@ -137,6 +137,7 @@ impl<'a> Run<'a> {
             batch_rows: scenario.batch_rows,
             checkpoint_interval: Duration::from_millis(scenario.checkpoint_ms),
             outbox_bytes: scenario.outbox_bytes,
+            spill_bytes: scenario.spill_bytes,
         })?;
         world.broker().create_topic("in", scenario.partitions);
         for topic in ["exact", "plain", "pushed"] {

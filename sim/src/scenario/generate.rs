@@ -10,6 +10,9 @@ use crate::world::Restart;
 
 const SECOND: i64 = 1_000_000;
 
+/// Makes of a seed another one, for what is drawn beside the rest.
+const SPILLS: u64 = 0x5350_494c_4c00;
+
 impl Scenario {
     /// The scenario of a seed.
     pub fn of(seed: u64) -> Self {
@@ -31,6 +34,7 @@ impl Scenario {
             plain_sink: random.bool(),
             // Drawn beside the rest, which stays as it was before there were limits.
             outbox_bytes: [512, 8 << 10, UNREACHED][fastrand::Rng::with_seed(!seed).usize(0..3)],
+            spill_bytes: [None, None, None, Some(64 << 10)][fastrand::Rng::with_seed(seed ^ SPILLS).usize(0..4)],
             shuffled_disk: random.bool(),
             steps: Vec::new(),
         };

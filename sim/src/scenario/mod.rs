@@ -41,6 +41,8 @@ pub struct Scenario {
     /// Staged bytes at which a sink is full on a reactor; where they can be reached, a sink writes what clients
     /// push.
     pub outbox_bytes: u64,
+    /// Bytes that streams and views may hold in memory before they spill; none = more than they ever hold.
+    pub spill_bytes: Option<u64>,
     /// Whether operations of the disk take effect in any order.
     pub shuffled_disk: bool,
     /// What happens.
@@ -154,13 +156,26 @@ impl Scenario {
 
 impl std::fmt::Display for Scenario {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { seed, shards, reactors, batch_rows, checkpoint_ms, partitions, delay, query, outbox_bytes, .. } =
-            self;
+        let Self {
+            seed,
+            shards,
+            reactors,
+            batch_rows,
+            checkpoint_ms,
+            partitions,
+            delay,
+            query,
+            outbox_bytes,
+            spill_bytes,
+            ..
+        } = self;
         write!(
             f,
             "seed {seed}: {query:?}, {partitions} partitions, {shards} shards, {reactors} reactors, {batch_rows} rows a \
-             batch, a checkpoint each {checkpoint_ms} ms, watermark {} ms behind, sinks of {outbox_bytes} bytes, {} steps",
+             batch, a checkpoint each {checkpoint_ms} ms, watermark {} ms behind, sinks of {outbox_bytes} bytes, \
+             spilling at {} bytes, {} steps",
             delay / 1000,
+            spill_bytes.map_or("no".to_owned(), |bytes| bytes.to_string()),
             self.steps.len()
         )
     }

@@ -17,25 +17,25 @@ use crate::engine::{
 use crate::graph::{MemoryPolicy, MemorySpec, ObjectSpec, OperatorSpec, PipelineKind};
 use crate::ids::ObjectId;
 
-const LIMIT: u64 = 1 << 20;
+pub const LIMIT: u64 = 1 << 20;
 
 /// What may be in flight when a query becomes full, with what a reactor need not tell at once.
-const SLACK: u64 = LIMIT / 8;
+pub const SLACK: u64 = LIMIT / 8;
 
 /// What a full query is seen to hold: less than what made it full, by what the end of its epochs frees, yet not so
 /// little that it goes on.
 const NEAR: Range<u64> = LIMIT - SLACK..LIMIT + SLACK;
 
-fn open(machine: &SimMachine, reactors: u16, feeds: &Arc<Feeds>, seed: u64) -> Driver {
+pub fn open(machine: &SimMachine, reactors: u16, feeds: &Arc<Feeds>, seed: u64) -> Driver {
     let options = EngineOptions { shards: Some(4), ..options(reactors) };
     Driver::on_disk(options, registry(feeds), Arc::new(TinyCompiler), seed, machine).unwrap().0
 }
 
-fn memory(limit: u64, policy: MemoryPolicy) -> MemorySpec {
+pub fn memory(limit: u64, policy: MemoryPolicy) -> MemorySpec {
     MemorySpec { limit: Some(limit), policy }
 }
 
-fn limited(mut object: NewObject, policy: MemoryPolicy) -> NewObject {
+pub fn limited(mut object: NewObject, policy: MemoryPolicy) -> NewObject {
     if let ObjectSpec::Pipeline(pipeline) = &mut object.spec {
         pipeline.memory = memory(LIMIT, policy);
     }
@@ -67,33 +67,41 @@ fn counted_both(id: u64, [one, other]: [OperatorSpec; 2]) -> NewObject {
     pipeline(id, PipelineKind::Stream, nodes)
 }
 
-fn held(driver: &mut Driver, object: u64) -> u64 {
-    let status = driver.wait(|handle, reply| handle.status(reply)).unwrap();
-    let state = status.reactors.iter().flat_map(|reactor| &reactor.state);
-    state.filter(|state| state.pipeline == ObjectId(object)).map(|state| state.state_bytes).sum()
+/// Bytes of a query in memory.
+pub fn held(driver: &mut Driver, object: u64) -> u64 {
+    let (state, spilled) = state_and_spilled(driver, object);
+    state - spilled
 }
 
-fn memory_of(driver: &mut Driver, object: u64) -> MemoryStatus {
+/// Bytes of a query, and those of them in spill files.
+pub fn state_and_spilled(driver: &mut Driver, object: u64) -> (u64, u64) {
+    let status = driver.wait(|handle, reply| handle.status(reply)).unwrap();
+    let state = status.reactors.iter().flat_map(|reactor| &reactor.state);
+    let state = state.filter(|state| state.pipeline == ObjectId(object));
+    state.fold((0, 0), |sum, state| (sum.0 + state.state_bytes, sum.1 + state.spilled_bytes))
+}
+
+pub fn memory_of(driver: &mut Driver, object: u64) -> MemoryStatus {
     let status = driver.wait(|handle, reply| handle.status(reply)).unwrap();
     status.objects.iter().find(|known| known.id == ObjectId(object)).unwrap().memory.unwrap()
 }
 
-fn raise(driver: &mut Driver, object: u64, memory: MemorySpec) {
+pub fn raise(driver: &mut Driver, object: u64, memory: MemorySpec) {
     driver.wait(|handle, reply| handle.limit(ObjectId(object), memory, Vec::new(), reply)).unwrap();
 }
 
-fn rows(from: i64, to: i64) -> Vec<(i64, i64, i64)> {
+pub fn rows(from: i64, to: i64) -> Vec<(i64, i64, i64)> {
     (from..to).map(|i| (i % 40, i, i * SECOND / 50)).collect()
 }
 
-fn as_rows(rows: &[(i64, i64, i64)]) -> Vec<Vec<i64>> {
+pub fn as_rows(rows: &[(i64, i64, i64)]) -> Vec<Vec<i64>> {
     let mut all: Vec<Vec<i64>> = rows.iter().map(|row| vec![row.0, row.1, row.2]).collect();
     all.sort();
     all
 }
 
 /// Feeds rows piece by piece; returns the most that a query held.
-fn feed(driver: &mut Driver, feeds: &Feeds, rows: &[(i64, i64, i64)], object: u64) -> u64 {
+pub fn feed(driver: &mut Driver, feeds: &Feeds, rows: &[(i64, i64, i64)], object: u64) -> u64 {
     let mut most = 0;
     for (step, piece) in rows.chunks(200).enumerate() {
         feeds.push(step % feeds.splits(), piece);

@@ -11,5 +11,6 @@ mod plans;
 mod pressure;
 mod requests;
 mod rotting;
+mod spill;
 mod transactions;
 mod waiting;

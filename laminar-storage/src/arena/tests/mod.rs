@@ -1,6 +1,8 @@
 //! Claims of the arena in memory; with files they are in `page_file`.
 
 mod hostile;
+mod region;
+mod spill;
 
 use super::*;
 use crate::ids::{ObjectId, OperatorId};

@@ -1,11 +1,18 @@
 //! One handle on a simulated disk: the [`Disk`] port over the shared world.
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::namespace::{Inode, Node};
 use super::world::{Pending, World, file_of};
-use crate::disk::port::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, ReadAt, Ticket};
+use crate::disk::port::{
+    Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, ReadAt, Scratch, Ticket,
+};
+use crate::disk::scratch::ScratchFile;
+
+/// What scratch files are called in the trace.
+const SCRATCH: &str = "(scratch)";
 
 /// The [`Disk`] of a simulated machine; see [`super::SimMachine`].
 pub struct SimDisk {
@@ -49,6 +56,49 @@ impl ReadAt for SimReader {
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         world.look("read")?;
         Ok(world.files[self.inode].read_at(offset, into))
+    }
+}
+
+/// A scratch file, whose bytes are of this process and whose space is of the simulated volume.
+struct SimScratch {
+    world: Arc<Mutex<World>>,
+    file: ScratchFile,
+    allocated: u64,
+}
+
+impl SimScratch {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Scratch for SimScratch {
+    fn allocate(&mut self, offset: u64, len: u64) -> DiskResult<()> {
+        self.world().begin("allocate", Path::new(SCRATCH))?;
+        self.world().take_scratch(len)?;
+        self.allocated += len;
+        self.file.allocate(offset, len).inspect_err(|_| self.free(offset, len))
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) -> DiskResult<()> {
+        self.world().begin("write", Path::new(SCRATCH))?;
+        self.file.write(offset, data)
+    }
+
+    fn free(&mut self, offset: u64, len: u64) {
+        self.file.free(offset, len);
+        self.allocated -= len;
+        self.world().scratch_bytes -= len;
+    }
+
+    fn file(&self) -> BorrowedFd<'_> {
+        self.file.file()
+    }
+}
+
+impl Drop for SimScratch {
+    fn drop(&mut self) {
+        self.world().scratch_bytes -= self.allocated;
     }
 }
 
@@ -109,6 +159,11 @@ impl Disk for SimDisk {
         let mut world = self.world();
         world.alive()?;
         world.create_dir(dir)
+    }
+
+    fn scratch(&mut self) -> DiskResult<Box<dyn Scratch>> {
+        self.world().begin("create", Path::new(SCRATCH))?;
+        Ok(Box::new(SimScratch { world: self.world.clone(), file: ScratchFile::in_memory()?, allocated: 0 }))
     }
 
     fn submit(&mut self, op: DiskOp) -> Ticket {

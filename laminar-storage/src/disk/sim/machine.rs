@@ -104,7 +104,7 @@ impl SimMachine {
         self.world().blind_at = Some(look);
     }
 
-    /// Limits the sum of all file lengths; growth beyond it fails with `NoSpace`.
+    /// Limits the sum of all file lengths and of what scratch files have allocated; growth beyond it fails with `NoSpace`.
     pub fn set_capacity(&self, bytes: u64) {
         self.world().capacity = bytes;
     }
@@ -146,7 +146,7 @@ impl SimMachine {
         }
     }
 
-    /// The sum of all file lengths, as [`SimMachine::set_capacity`] counts it.
+    /// The sum of all file lengths and of what scratch files have allocated, as [`SimMachine::set_capacity`] counts it.
     pub fn bytes(&self) -> u64 {
         self.world().bytes()
     }

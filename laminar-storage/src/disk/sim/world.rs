@@ -53,6 +53,8 @@ pub(super) struct World {
     pub(super) blind_at: Option<u64>,
     pub(super) last_write: Option<LastWrite>,
     pub(super) capacity: u64,
+    /// Bytes allocated in scratch files.
+    pub(super) scratch_bytes: u64,
     pub(super) trace: Vec<SimOp>,
     pub(super) dead: bool,
     pub(super) counters: Arc<DiskCounters>,
@@ -74,6 +76,7 @@ impl World {
             blind_at: None,
             last_write: None,
             capacity: u64::MAX,
+            scratch_bytes: 0,
             trace: Vec::new(),
             dead: false,
             counters: Arc::default(),
@@ -278,13 +281,24 @@ impl World {
         Ok(())
     }
 
-    /// The sum of all file lengths.
+    /// The sum of all file lengths, and what scratch files have allocated.
     pub(super) fn bytes(&self) -> u64 {
-        self.names.files().map(|(_, inode)| self.files[inode].len() as u64).sum()
+        let named: u64 = self.names.files().map(|(_, inode)| self.files[inode].len() as u64).sum();
+        named + self.scratch_bytes
+    }
+
+    /// Takes space for a scratch file.
+    pub(super) fn take_scratch(&mut self, bytes: u64) -> DiskResult<()> {
+        self.has_space(bytes, "allocate")?;
+        self.scratch_bytes += bytes;
+        Ok(())
     }
 
     fn reserve(&self, inode: Inode, end: u64, what: &'static str) -> DiskResult<()> {
-        let grown = end.saturating_sub(self.files[inode].len() as u64);
+        self.has_space(end.saturating_sub(self.files[inode].len() as u64), what)
+    }
+
+    fn has_space(&self, grown: u64, what: &'static str) -> DiskResult<()> {
         if grown > 0 && self.bytes().saturating_add(grown) > self.capacity {
             return Err(DiskError {
                 kind: DiskErrorKind::NoSpace,

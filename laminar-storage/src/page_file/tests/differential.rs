@@ -49,6 +49,10 @@ enum Op {
     Load {
         steps: u8,
     },
+    /// Moves segments to the scratch file, whether they were read back or not, and empty ones back to memory.
+    Spill {
+        segments: u8,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -64,6 +68,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Abandon),
         2 => any::<u64>().prop_map(|seed| Op::Crash { seed }),
         2 => (1..60u8).prop_map(|steps| Op::Load { steps }),
+        2 => (0..4u8).prop_map(|segments| Op::Spill { segments }),
     ]
 }
 
@@ -160,6 +165,15 @@ impl World {
                 for _ in 0..steps {
                     self.arena.load_step().unwrap();
                 }
+            }
+            Op::Spill { segments } => {
+                for _ in 0..segments {
+                    let (before, next) = (self.arena.bytes_spilled(), self.arena.spillable());
+                    assert_eq!(self.arena.spill(&mut self.disk).unwrap(), next);
+                    assert_eq!(self.arena.bytes_spilled(), before + next);
+                }
+                self.arena.reclaim();
+                assert!(self.arena.bytes_spilled() <= self.arena.bytes_used());
             }
         }
     }

@@ -1,0 +1,71 @@
+//! A query that spills, as a user meets it: over SQL, HTTP and metrics, in the memory of the process, with kills.
+
+use std::io::{BufWriter, Write as _};
+
+use crate::process::Server;
+use crate::tried::{answer, expect};
+
+const ROWS: u64 = 60_000;
+/// Bytes of a value: the state is some ten times the limit.
+const VALUE: usize = 1000;
+const LIMIT: u64 = 8 << 20;
+
+fn value(k: u64) -> String {
+    format!("{k:0>VALUE$}")
+}
+
+/// Bytes of the process that are no file's: what cannot be dropped.
+fn anonymous(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
+}
+
+fn metric(server: &Server, name: &str) -> u64 {
+    let (_, metrics) = server.http("GET", "/metrics", None);
+    let name = format!("laminardb_pipeline_{name}{{pipeline=\"big\"}} ");
+    let found = metrics.lines().find_map(|line| line.strip_prefix(&name));
+    found.unwrap_or_else(|| panic!("{name} not in {metrics}")).parse::<f64>().unwrap() as u64
+}
+
+#[tokio::test]
+async fn a_view_many_times_its_limit_stays_small_in_memory_and_is_whole_after_kills() {
+    let mut server = Server::with("[files]\nroots = [\"files\"]\n");
+    let files = server.directory().join("files");
+    std::fs::create_dir(&files).unwrap();
+    let mut file = BufWriter::new(std::fs::File::create(files.join("rows.json")).unwrap());
+    for k in 0..ROWS {
+        writeln!(file, "{{\"k\": {k}, \"v\": \"{}\"}}", value(k)).unwrap();
+    }
+    file.flush().unwrap();
+    let mut client = server.connect().await;
+    let before = anonymous(&server);
+    let source =
+        "CREATE SOURCE s (k BIGINT, v VARCHAR) WITH (connector = 'file', path = 'files/rows.json', format = 'json');";
+    let big = format!("WITH (memory_limit = '{LIMIT} B', memory_policy = 'spill') AS SELECT k, max(v) AS v FROM s");
+    let big = format!("CREATE MATERIALIZED VIEW big {big} GROUP BY k");
+    client.batch_execute(&format!("BEGIN; {source} {big}; COMMIT")).await.unwrap();
+    expect(&client, "SELECT count(*) FROM big", &[&ROWS.to_string()]).await;
+    for life in 0..3 {
+        let (state, spilled) = (metric(&server, "state_bytes"), metric(&server, "spilled_bytes"));
+        assert!(state > 6 * LIMIT, "{state} bytes of state");
+        assert!(state - spilled < LIMIT + LIMIT / 8, "{spilled} of {state} bytes are spilled, life {life}");
+        let grown = anonymous(&server).saturating_sub(before);
+        assert!(grown < state / 2, "the process holds {grown} bytes more for {state} of state, life {life}");
+        let (_, pipeline) = server.http("GET", "/api/v1/pipelines/big", None);
+        for part in ["\"memory_policy\":\"spill\"", "\"spilled_bytes\":", "\"memory_full_since\":null"] {
+            assert!(pipeline.contains(part), "{part} not in {pipeline}");
+        }
+        expect(&client, "SHOW PIPELINES", &["big materialized view s running"]).await;
+        let k = 777 + life;
+        assert_eq!(answer(&client, &format!("SELECT v FROM big WHERE k = {k}")).await, value(k));
+        let sum = (0..ROWS).sum::<u64>();
+        assert_eq!(answer(&client, "SELECT count(*), sum(k) FROM big").await, format!("{ROWS} {sum}"));
+        server.crash();
+        server.resume();
+        client = server.connect().await;
+    }
+    expect(&client, "SHOW CREATE big", &["memory_policy = 'spill'"]).await;
+    client.batch_execute("ALTER MATERIALIZED VIEW big SET (memory_policy = 'backpressure')").await.unwrap();
+    expect(&client, "SHOW PIPELINES", &["big materialized view s running"]).await;
+}
