@@ -39,6 +39,9 @@ pub(super) struct LastWrite {
     pub(super) sectors: Range<usize>,
 }
 
+/// The volume of a machine that is not said to have another: logs' segments are cut for it, and records up to 4 MiB fit.
+const VOLUME_BYTES: u64 = 256 << 20;
+
 pub(super) struct World {
     pub(super) files: Vec<SimFile>,
     pub(super) names: Namespace,
@@ -53,6 +56,7 @@ pub(super) struct World {
     pub(super) blind_at: Option<u64>,
     pub(super) last_write: Option<LastWrite>,
     pub(super) capacity: u64,
+    pub(super) volume_bytes: u64,
     pub(super) trace: Vec<SimOp>,
     pub(super) dead: bool,
     pub(super) counters: Arc<DiskCounters>,
@@ -74,6 +78,7 @@ impl World {
             blind_at: None,
             last_write: None,
             capacity: u64::MAX,
+            volume_bytes: VOLUME_BYTES,
             trace: Vec::new(),
             dead: false,
             counters: Arc::default(),
