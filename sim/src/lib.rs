@@ -18,6 +18,6 @@ pub use broker::{Broker, Fate};
 pub use error::SimError;
 pub use laminar_storage::mutant;
 pub use run::{Report, run};
-pub use scenario::{Pushed, Query, Row, Scenario, Step};
+pub use scenario::{Pushed, Query, Row, Scenario, Size, Step};
 pub use shrink::shrink;
 pub use world::{Restart, World, WorldOptions};

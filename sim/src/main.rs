@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use laminar_sim::mutant::{self, Mutant};
-use laminar_sim::{Report, Scenario, run, shrink};
+use laminar_sim::{Report, Scenario, Size, run, shrink};
 
 const HELP: &str = "\
 Simulates whole databases by seed and checks what they promise.
@@ -16,6 +16,7 @@ Simulates whole databases by seed and checks what they promise.
   --seeds N             so many seeds (500)
   --from N              the first of them (1)
   --jobs N              so many at once (1)
+  --small               one source, one query and its exactly-once sink each; rows and faults as in the others
   --check-determinism   runs each twice and compares
   --replay SEED         runs one
   --without A,B,…       leaves out these steps of it
@@ -29,11 +30,28 @@ struct Options {
     seeds: u64,
     from: u64,
     jobs: u64,
+    size: Size,
     twice: bool,
     replay: Option<u64>,
     without: Vec<usize>,
     bug: Option<Mutant>,
     trace: bool,
+}
+
+impl Options {
+    fn scenario(&self, seed: u64) -> Scenario {
+        match self.size {
+            Size::Whole => Scenario::of(seed),
+            Size::Small => Scenario::small(seed),
+        }
+    }
+
+    /// What of them a run needs again besides its seed.
+    fn again(&self) -> String {
+        let small = if self.size == Size::Small { " --small" } else { "" };
+        let bug = self.bug.map_or_else(String::new, |bug| format!(" --bug {}", bug.name()));
+        format!("{small}{bug}")
+    }
 }
 
 /// What the command line asks for.
@@ -68,6 +86,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
         seeds: 500,
         from: 1,
         jobs: 1,
+        size: Size::Whole,
         twice: false,
         replay: None,
         without: Vec::new(),
@@ -94,6 +113,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
             "--from" => options.from = number()?,
             "--jobs" => options.jobs = number()?.max(1),
             "--replay" => options.replay = Some(number()?),
+            "--small" => options.size = Size::Small,
             "--check-determinism" => options.twice = true,
             "--trace" => options.trace = true,
             "--without" => {
@@ -108,7 +128,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Asked, String> {
 }
 
 fn replay(seed: u64, options: &Options) -> ExitCode {
-    let scenario = Scenario::of(seed).without(&options.without);
+    let scenario = options.scenario(seed).without(&options.without);
     let report = run(&scenario);
     if options.trace {
         println!("{}", scenario.sql());
@@ -133,6 +153,8 @@ struct Sum {
     micros: u64,
     lives: u64,
     rows: usize,
+    produced: usize,
+    faults: usize,
     failed: BTreeSet<u64>,
 }
 
@@ -149,11 +171,14 @@ fn sweep(options: &Options) -> ExitCode {
                     if seed >= options.from + options.seeds {
                         break;
                     }
-                    let report = one(seed, options);
+                    let scenario = options.scenario(seed);
+                    let report = one(&scenario, options);
                     let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
                     sum.micros += report.micros;
                     sum.lives += report.lives + 1;
                     sum.rows += report.rows;
+                    sum.produced += scenario.produced();
+                    sum.faults += scenario.faults();
                     if report.failure.is_some() {
                         sum.failed.insert(seed);
                         if options.bug.is_some() {
@@ -167,33 +192,44 @@ fn sweep(options: &Options) -> ExitCode {
     let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     let (virtual_s, real_s) = (sum.micros as f64 / 1e6, began.elapsed().as_secs_f64());
     println!(
-        "{} seeds, {} lives, {} rows compared, {virtual_s:.0} virtual seconds in {real_s:.1} s: {:.0} a second; {} failed",
+        "{} seeds, {} lives, {} faults, {} rows produced and {} compared; {} failed",
         options.seeds,
         sum.lives,
+        sum.faults,
+        sum.produced,
         sum.rows,
-        virtual_s / real_s,
         sum.failed.len()
+    );
+    println!(
+        "{virtual_s:.0} virtual seconds in {real_s:.1} s on {} threads: {:.0} a second; {:.2} lives, {:.1} faults and \
+         {:.0} rows a virtual second",
+        options.jobs,
+        virtual_s / real_s,
+        sum.lives as f64 / virtual_s,
+        sum.faults as f64 / virtual_s,
+        sum.produced as f64 / virtual_s
     );
     if sum.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs a seed; of one that fails it prints how to see it again.
-fn one(seed: u64, options: &Options) -> Report {
-    let scenario = Scenario::of(seed);
-    let mut report = run(&scenario);
+fn one(scenario: &Scenario, options: &Options) -> Report {
+    let (seed, again) = (scenario.seed, options.again());
+    let mut report = run(scenario);
     if let Some(what) = &report.failure {
-        let gone: Vec<String> = shrink(&scenario, what).iter().map(usize::to_string).collect();
+        let gone: Vec<String> = shrink(scenario, what).iter().map(usize::to_string).collect();
         let without = if gone.is_empty() { String::new() } else { format!(" --without {}", gone.join(",")) };
-        let bug = options.bug.map_or_else(String::new, |bug| format!(" --bug {}", bug.name()));
-        println!("seed {seed}: {what}\n  cargo run -p laminar-sim -- --replay {seed} --trace{without}{bug}");
+        println!("seed {seed}: {what}\n  cargo run -p laminar-sim -- --replay {seed} --trace{without}{again}");
     } else if options.twice {
-        let again = run(&scenario);
-        if again.hash != report.hash {
-            let at = report.trace.iter().zip(&again.trace).position(|(a, b)| a != b);
+        let second = run(scenario);
+        if second.hash != report.hash {
+            let at = report.trace.iter().zip(&second.trace).position(|(a, b)| a != b);
             let line = at.map_or("the same lines with other numbers", |at| report.trace[at].as_str());
             let what = format!("a second run is another one: {line}");
             // No single run shows it, so there is nothing to make smaller.
-            println!("seed {seed}: {what}\n  cargo run -p laminar-sim -- --replay {seed} --trace --check-determinism");
+            println!(
+                "seed {seed}: {what}\n  cargo run -p laminar-sim -- --replay {seed} --trace --check-determinism{again}"
+            );
             report.failure = Some(what);
         }
     }

@@ -31,6 +31,9 @@ const ANSWER_LIMIT_US: u64 = 120_000_000;
 /// Between two looks for an answer, in microseconds of virtual time.
 const STEP_US: u64 = 10_000;
 
+/// The volume that logs are cut for: segments of 2 MiB, the least there are, so that a start reads little.
+const VOLUME_BYTES: u64 = 64 << 20;
+
 /// How a world begins.
 #[derive(Clone, Debug)]
 pub struct WorldOptions {
@@ -83,7 +86,7 @@ impl World {
     /// # Errors
     /// The engine does not start.
     pub fn new(options: WorldOptions) -> Result<Self, SimError> {
-        let machine = SimMachine::new(options.seed);
+        let machine = SimMachine::new(options.seed).on_volume(VOLUME_BYTES);
         let broker = Broker::new(options.seed);
         let ended = Ended::default();
         let (driver, found) = start(&options, options.seed, &machine, &broker, &ended)?;

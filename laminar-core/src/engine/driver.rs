@@ -63,9 +63,6 @@ pub struct Driver {
     started: std::sync::mpsc::Receiver<Result<(), EngineError>>,
 }
 
-/// The volume that logs are cut for: smaller segments than usual, so that a start reads less; records up to 4 MiB fit.
-const VOLUME_BYTES: u64 = 256 << 20;
-
 /// So often may time move at once, and so far it must come on the average of more moves.
 const FREE_MOVES: u64 = 10_000;
 const MOVE_US: u64 = 10;
@@ -99,7 +96,7 @@ impl Driver {
                 progress: options.progress.clone(),
                 fresh: DirectoryId(seed | 1),
                 publisher: PublisherOptions { append_bytes: 1 << 16, reserve_bytes: 0 },
-                volume_bytes: VOLUME_BYTES,
+                volume_bytes: machine.volume_bytes(),
             },
             Box::new(machine.disk()),
         )?;

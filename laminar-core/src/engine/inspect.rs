@@ -74,8 +74,8 @@ pub fn look(disk: &mut dyn Disk, verify: bool) -> Result<Vec<KeptCheckpoint>> {
     let Some(file) = manifest::read(disk, identity.directory)? else { return Ok(Vec::new()) };
     let looked_at = |found: &Checkpoint| {
         let verified = verify.then(|| {
-            let checked = kept_plan::check_all(file.catalog.entries.values());
-            match checked.and_then(|()| read_all(disk, identity.directory, found)) {
+            let checked = kept_plan::read_all(file.catalog.entries.values());
+            match checked.and_then(|_| read_all(disk, identity.directory, found)) {
                 Ok((state_bytes, replayed)) => Verified::Usable { state_bytes, replayed },
                 Err(error) => Verified::Refused(error.to_string()),
             }

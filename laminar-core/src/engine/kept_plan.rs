@@ -64,30 +64,31 @@ pub fn write(object: &ObjectSpec) -> Result<String, EngineError> {
     serde_json::to_string(&kept).map_err(|error| EngineError::Internal(format!("a plan cannot be written: {error}")))
 }
 
-/// The object of an entry.
+/// The objects of all entries with what is kept of their states, after the state that was kept for each was compared
+/// with what this build keeps; of one that has failed no state is read.
 ///
 /// # Errors
-/// The text is of a newer version or none that [`write`] makes.
-pub fn read(entry: &CatalogEntry) -> Result<ObjectSpec, EngineError> {
-    Ok(parse(entry)?.object)
+/// A text that is of a newer version or none that [`write`] makes; or they differ: the state cannot be read.
+pub fn read_all<'a>(
+    entries: impl Iterator<Item = &'a CatalogEntry>,
+) -> Result<Vec<(ObjectSpec, ObjectState)>, EngineError> {
+    let checked = |entry: &CatalogEntry| {
+        let kept = parse(entry)?;
+        let state = ObjectState::from_kept(&entry.settings);
+        if !matches!(state, ObjectState::Failed(_)) {
+            check(entry, &kept)?;
+        }
+        Ok((kept.object, state))
+    };
+    entries.map(checked).collect()
 }
 
-/// Compares the state that was kept for each entry with what this build keeps; of one that has failed nothing is read.
-///
-/// # Errors
-/// They differ: the state cannot be read.
-pub fn check_all<'a>(mut entries: impl Iterator<Item = &'a CatalogEntry>) -> Result<(), EngineError> {
-    let reads = |entry: &CatalogEntry| !matches!(ObjectState::from_kept(&entry.settings), ObjectState::Failed(_));
-    entries.try_for_each(|entry| if reads(entry) { check(entry) } else { Ok(()) })
-}
-
-fn check(entry: &CatalogEntry) -> Result<(), EngineError> {
-    let KeptPlan { object, state } = parse(entry)?;
+fn check(entry: &CatalogEntry, kept: &KeptPlan) -> Result<(), EngineError> {
     if entry.plan_version == 1 {
         // Made before layouts were kept; no build since then has changed one.
         return Ok(());
     }
-    match difference(&state, &layouts(&object)?, Match::Number) {
+    match difference(&kept.state, &layouts(&kept.object)?, Match::Number) {
         None => Ok(()),
         Some(difference) => Err(EngineError::OtherState { name: entry.name.clone(), difference }),
     }

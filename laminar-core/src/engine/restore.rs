@@ -202,10 +202,8 @@ fn boot(
 ) -> std::result::Result<Boot, EngineError> {
     let mut boot = Boot { next_id: recovered.catalog.next_object_id().0, ..Boot::default() };
     boot.notes = std::mem::take(&mut recovered.notes);
-    kept_plan::check_all(recovered.catalog.entries.values())?;
-    for entry in recovered.catalog.entries.values() {
-        let spec = kept_plan::read(entry)?;
-        let state = ObjectState::from_kept(&entry.settings);
+    let entries = recovered.catalog.entries.values();
+    for (entry, (spec, state)) in entries.clone().zip(kept_plan::read_all(entries)?) {
         boot.objects.push((NewObject { spec, record: entry.sql.clone().into_bytes() }, state));
     }
     if let Some(checkpoint) = &recovered.checkpoint {

@@ -69,6 +69,16 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
+    fn decode(bytes: &[u8; DESCRIPTOR_BYTES]) -> Option<Self> {
+        let [kind, depth, _, _, table @ .., a, b, c, d, e, f, g, h] = *bytes;
+        Some(Self {
+            kind: PageKind::from_byte(kind)?,
+            depth,
+            table: u32::from_le_bytes(table),
+            word: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        })
+    }
+
     fn encode(self) -> [u8; DESCRIPTOR_BYTES] {
         let mut bytes = [0; DESCRIPTOR_BYTES];
         bytes[0] = self.kind as u8;
@@ -297,14 +307,14 @@ impl Pages {
     }
 
     pub(crate) fn descriptor(&self, page: usize) -> Option<Descriptor> {
-        let offset = descriptor_offset(page);
-        let bytes = self.region.bytes(offset, 2);
-        Some(Descriptor {
-            kind: PageKind::from_byte(bytes[0])?,
-            depth: bytes[1],
-            table: self.region.u32_at(offset + 4),
-            word: self.region.u64_at(offset + 8),
-        })
+        Descriptor::decode(self.region.bytes(descriptor_offset(page), DESCRIPTOR_BYTES).first_chunk()?)
+    }
+
+    /// The pages of a segment with their descriptors, `None` where one names no kind.
+    pub(crate) fn descriptors(&self, segment: usize) -> impl Iterator<Item = (usize, Option<Descriptor>)> + '_ {
+        let first = segment * SEGMENT_PAGES;
+        let (all, _) = self.region.bytes(descriptor_offset(first), SEGMENT_PAGES * DESCRIPTOR_BYTES).as_chunks();
+        all.iter().enumerate().map(move |(at, bytes)| (first + at, Descriptor::decode(bytes)))
     }
 
     /// Brings a descriptor near that will be read soon; any page is harmless.
@@ -319,23 +329,20 @@ impl Pages {
     /// Of an image: reads from the descriptors which pages are free. Of a free page in a segment that has bytes in
     /// the image nothing is known without reading it, so it counts as one that is not zero.
     pub(crate) fn adopt_descriptors(&mut self, has_bytes: &[bool]) -> Result<(), ArenaError> {
-        for page in 0..self.page_count() {
-            let segment = page / SEGMENT_PAGES;
-            if segment.is_multiple_of(GROUP_SEGMENTS) {
-                continue;
+        for segment in (0..self.segments()).filter(|segment| !segment.is_multiple_of(GROUP_SEGMENTS)) {
+            let mut free = [0u64; WORDS];
+            for (page, descriptor) in self.descriptors(segment) {
+                let Some(descriptor) = descriptor else {
+                    return Err(self.damaged(descriptor_offset(page), "unknown page kind"));
+                };
+                free[page % SEGMENT_PAGES / 64] |= u64::from(descriptor.kind == PageKind::Free) << (page % 64);
             }
-            let Some(descriptor) = self.descriptor(page) else {
-                return Err(self.damaged(descriptor_offset(page), "unknown page kind"));
-            };
-            let (word, bit) = (page % SEGMENT_PAGES / 64, 1u64 << (page % 64));
-            if descriptor.kind == PageKind::Free {
-                if has_bytes[segment] {
-                    self.stale[segment][word] |= bit;
-                }
-            } else {
-                self.free[segment][word] &= !bit;
-                self.free_count[segment] -= 1;
-                self.used += 1;
+            let count = free.iter().map(|word| word.count_ones() as u16).sum::<u16>();
+            self.used += SEGMENT_PAGES as u64 - u64::from(count);
+            self.free[segment] = free;
+            self.free_count[segment] = count;
+            if has_bytes[segment] {
+                self.stale[segment] = free;
             }
         }
         Ok(())

@@ -113,12 +113,11 @@ impl Restored {
         let mut tail_pages = 0u64;
         let mut run_pages = 0u64;
         let limit = self.arena.pages.page_count();
-        for page in 0..limit {
-            if self.arena.pages.is_free(page) || super::page::is_map_page(page) {
-                continue;
-            }
-            let Some(found) = self.arena.pages.descriptor(page) else { continue };
+        let segments = (0..self.arena.pages.segments()).filter(|segment| !segment.is_multiple_of(GROUP_SEGMENTS));
+        let pages = segments.flat_map(|segment| self.arena.pages.descriptors(segment));
+        for (page, found) in pages.filter_map(|(page, found)| Some((page, found?))) {
             match found.kind {
+                PageKind::Free => {}
                 PageKind::Tables => records.push((found.word, page as u32)),
                 PageKind::RunTail => tail_pages += 1,
                 _ => {

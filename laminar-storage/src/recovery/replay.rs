@@ -50,7 +50,7 @@ impl WalReplay {
     /// The disk's.
     pub fn open(&self, disk: &mut dyn Disk, directory: DirectoryId) -> Result<Reader> {
         let from = self.mark.as_ref().map_or(Lsn(0), WalMark::lowest);
-        Reader::open(disk, directory, (self.log.incarnation, self.log.reactor), from, self.end)
+        Reader::again(disk, directory, (self.log.incarnation, self.log.reactor), from, self.end)
     }
 
     /// Bytes of the log that are read.

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::disk::SimMachine;
-use crate::ids::{CheckpointNumber, ReactorId};
+use crate::ids::{CheckpointNumber, Lsn, ReactorId};
 use crate::log::LogOptions;
 use crate::manifest::{CheckpointDraft, IslandState, WalMark};
 use crate::wal::{Wal, WalLog};
@@ -147,8 +147,8 @@ fn one_bad_copy_of_the_incarnation_is_repaired_and_two_are_refused() {
     assert_eq!(start(&machine).err().unwrap().code(), "LDB-1009");
 }
 
-#[test]
-fn damage_of_a_wal_record_that_is_needed_stops_the_start() {
+/// A directory with three rows in a WAL and no checkpoint.
+fn three_rows() -> SimMachine {
     let machine = SimMachine::new(1);
     let recovered = start(&machine).unwrap();
     let mut disk = machine.disk();
@@ -157,6 +157,12 @@ fn damage_of_a_wal_record_that_is_needed_stops_the_start() {
         wal.append(ShardId(0), &[&[row]]).unwrap();
         wal.settle(&mut disk).unwrap();
     }
+    machine
+}
+
+#[test]
+fn damage_of_a_wal_record_that_is_needed_stops_the_start() {
+    let machine = three_rows();
     let path = Path::new("wal/i0000000001-r00000-0000000000.wal");
     let mut content = machine.content(path).unwrap();
     content[45] ^= 1;
@@ -164,4 +170,29 @@ fn damage_of_a_wal_record_that_is_needed_stops_the_start() {
     let error = start(&machine).err().unwrap();
     assert_eq!(error.code(), "LDB-1004");
     assert!(error.to_string().contains("r00000-0000000000.wal is damaged at offset 0"), "{error}");
+}
+
+#[test]
+fn the_second_reading_of_a_log_judges_its_end_only_where_it_differs_from_the_first() {
+    let machine = three_rows();
+    let mut recovered = start(&machine).unwrap();
+    let replay = recovered.wal.remove(0);
+    let read = |machine: &SimMachine, again: bool| {
+        let mut disk = machine.disk();
+        let from = (replay.log.incarnation, replay.log.reactor);
+        let mut reader = match again {
+            true => replay.open(&mut disk, recovered.directory)?,
+            false => wal::Reader::open(&mut disk, recovered.directory, from, Lsn(0), replay.end)?,
+        };
+        let before = machine.looks();
+        while reader.next(&mut disk)?.is_some() {}
+        Ok::<_, StorageError>((machine.looks() - before, reader.end().cloned()))
+    };
+    let ((first, end), (second, same)) = (read(&machine, false).unwrap(), read(&machine, true).unwrap());
+    assert!(second < first && end == same, "{second} of {first} reads, {same:?} of {end:?}");
+    // What was read before and is gone is as much damage as in the first reading.
+    let path = Path::new("wal/i0000000001-r00000-0000000000.wal");
+    assert!(machine.patch(path, 48, b"!"));
+    let error = read(&machine, true).unwrap_err();
+    assert!(matches!(error, StorageError::Rot { .. }), "{error}");
 }

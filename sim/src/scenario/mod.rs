@@ -17,11 +17,22 @@ pub const LOOSE: &str = "d";
 /// Staged bytes that no scenario reaches.
 pub const UNREACHED: u64 = 256 << 20;
 
+/// How many objects a scenario has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// The query with its sinks, and views, a push source and a table beside it.
+    Whole,
+    /// One source, one query and its exactly-once sink.
+    Small,
+}
+
 /// A scenario.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// Where it comes from.
     pub seed: u64,
+    /// How many objects there are.
+    pub size: Size,
     /// Shards of the data directory.
     pub shards: u16,
     /// Reactors of the first life.
@@ -86,6 +97,29 @@ pub enum Step {
     Look,
 }
 
+impl Step {
+    fn is_fault(&self) -> bool {
+        match self {
+            Self::Fall(..)
+            | Self::FallTwice(..)
+            | Self::PowerCut(_)
+            | Self::DiskError(_)
+            | Self::DiskFull(_)
+            | Self::Away(_)
+            | Self::Deaf(_)
+            | Self::Fate(_) => true,
+            Self::Produce(_)
+            | Self::Insert(..)
+            | Self::Rounds(_)
+            | Self::Advance(_)
+            | Self::Checkpoint
+            | Self::PauseOrResume
+            | Self::CreateOrDrop
+            | Self::Look => false,
+        }
+    }
+}
+
 /// What a client pushes into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pushed {
@@ -111,17 +145,21 @@ impl Scenario {
         let mut text = format!(
             "CREATE SOURCE s (id BIGINT NOT NULL, k BIGINT NOT NULL, v BIGINT NOT NULL, ts TIMESTAMP NOT NULL,
                WATERMARK FOR ts AS ts - INTERVAL '{} milliseconds' IDLE AFTER INTERVAL '10 hours')
-             WITH (connector = 'broker', topic = 'in', format = 'json', json.timestamp = 'micros');
-             CREATE MATERIALIZED VIEW a AS
-               SELECT k, count(*) AS n, CAST(sum(v) AS BIGINT) AS total FROM s GROUP BY k;
-             CREATE MATERIALIZED VIEW b AS SELECT count(*) AS n, CAST(sum(v) AS BIGINT) AS total FROM s;
-             CREATE MATERIALIZED VIEW c AS SELECT n, count(*) AS keys FROM a GROUP BY n;
-             CREATE SOURCE p (id BIGINT NOT NULL, v BIGINT NOT NULL);
-             CREATE MATERIALIZED VIEW pv AS SELECT id, v FROM p;
-             CREATE TABLE t (id BIGINT PRIMARY KEY, v BIGINT NOT NULL);",
+             WITH (connector = 'broker', topic = 'in', format = 'json', json.timestamp = 'micros');",
             self.delay / 1000
         );
-        text.push_str(&self.query.sql());
+        if self.is_whole() {
+            text.push_str(
+                "CREATE MATERIALIZED VIEW a AS
+                   SELECT k, count(*) AS n, CAST(sum(v) AS BIGINT) AS total FROM s GROUP BY k;
+                 CREATE MATERIALIZED VIEW b AS SELECT count(*) AS n, CAST(sum(v) AS BIGINT) AS total FROM s;
+                 CREATE MATERIALIZED VIEW c AS SELECT n, count(*) AS keys FROM a GROUP BY n;
+                 CREATE SOURCE p (id BIGINT NOT NULL, v BIGINT NOT NULL);
+                 CREATE MATERIALIZED VIEW pv AS SELECT id, v FROM p;
+                 CREATE TABLE t (id BIGINT PRIMARY KEY, v BIGINT NOT NULL);",
+            );
+        }
+        text.push_str(&self.query.sql(self.size));
         let envelope = if self.query.changes() { ", envelope = 'upsert'" } else { "" };
         text.push_str(&format!(
             "CREATE SINK exact FROM q WITH (connector = 'broker', topic = 'exact', format = 'json',
@@ -132,7 +170,7 @@ impl Scenario {
                 "CREATE SINK plain FROM q WITH (connector = 'broker', topic = 'plain', format = 'json'{envelope});"
             ));
         }
-        if self.is_pressed() {
+        if self.is_pressed() && self.is_whole() {
             text.push_str(
                 "CREATE STREAM ps AS SELECT id, v FROM p;
                  CREATE SINK pushed FROM ps WITH (connector = 'broker', topic = 'pushed', format = 'json');",
@@ -141,9 +179,24 @@ impl Scenario {
         text
     }
 
+    /// Whether there are more objects than the query needs.
+    pub fn is_whole(&self) -> bool {
+        self.size == Size::Whole
+    }
+
     /// Whether sinks may be full, so that what feeds them waits.
     pub fn is_pressed(&self) -> bool {
         self.outbox_bytes < UNREACHED
+    }
+
+    /// How many of its steps are faults.
+    pub fn faults(&self) -> usize {
+        self.steps.iter().filter(|step| step.is_fault()).count()
+    }
+
+    /// How many rows its source gets.
+    pub fn produced(&self) -> usize {
+        self.steps.iter().map(|step| if let Step::Produce(rows) = step { rows.len() } else { 0 }).sum()
     }
 
     /// The same without some steps.

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use super::Size;
+
 /// 2023-11-14 22:13:20, where every life's wall clock begins.
 pub const EPOCH: i64 = 1_700_000_000_000_000;
 
@@ -60,8 +62,8 @@ pub enum Query {
 }
 
 impl Query {
-    /// CREATE of `q`, and for windows of the view `w` of the same rows.
-    pub fn sql(&self) -> String {
+    /// CREATE of `q`, and for windows, unless it is to be small, of the view `w` of the same rows.
+    pub fn sql(&self, of: Size) -> String {
         match self {
             Self::Identity => "CREATE STREAM q AS SELECT id, k, v FROM s;".into(),
             Self::Filter => "CREATE STREAM q AS SELECT id, v * 2 + k AS x FROM s WHERE v >= 10 OR k = 0;".into(),
@@ -75,10 +77,11 @@ impl Query {
                     "SELECT k, window_start AS ws, count(*) AS n, CAST(sum(v) AS BIGINT) AS total FROM s GROUP BY k, {window}"
                 );
                 let late = if *lateness > 0 { format!(" ALLOW LATENESS {}", ms(lateness)) } else { String::new() };
-                format!(
-                    "CREATE STREAM q AS {select} EMIT ON WINDOW CLOSE{late};
-                     CREATE MATERIALIZED VIEW w AS {select}{late};"
-                )
+                let stream = format!("CREATE STREAM q AS {select} EMIT ON WINDOW CLOSE{late};");
+                match of {
+                    Size::Small => stream,
+                    Size::Whole => format!("{stream} CREATE MATERIALIZED VIEW w AS {select}{late};"),
+                }
             }
             Self::Keyed => "CREATE MATERIALIZED VIEW q AS
                 SELECT k, count(*) AS n, CAST(sum(v) AS BIGINT) AS total FROM s GROUP BY k;"
@@ -104,10 +107,10 @@ impl Query {
     }
 
     /// The view that shows the same rows, if there is one.
-    pub fn view(&self) -> Option<&'static str> {
+    pub fn view(&self, size: Size) -> Option<&'static str> {
         match self {
             Self::Identity | Self::Filter => None,
-            Self::Windows { .. } => Some("w"),
+            Self::Windows { .. } => (size == Size::Whole).then_some("w"),
             Self::Keyed | Self::KeyedTwice => Some("q"),
         }
     }

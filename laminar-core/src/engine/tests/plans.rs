@@ -104,7 +104,7 @@ fn state_of_another_layout_of_a_query_that_has_failed_refuses_neither_a_start_no
 fn a_plan_of_the_first_version_is_read_and_one_of_a_newer_build_is_refused() {
     let (machine, rows) = written();
     replace(&machine, 3, |entry| {
-        let object = kept_plan::read(&entry).unwrap();
+        let (object, _) = kept_plan::read_all(std::iter::once(&entry)).unwrap().remove(0);
         CatalogEntry { plan: serde_json::to_string(&object).unwrap(), plan_version: 1, ..entry }
     });
     let mut driver = open(&machine).unwrap();

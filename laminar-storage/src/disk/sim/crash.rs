@@ -37,7 +37,7 @@ impl World {
         let files: Vec<SimFile> = last.files.iter().enumerate().map(file).collect();
         let names = last.names.after_power_cut(kept, &mut random);
         let mut after = Self::new(seed, files, names);
-        after.capacity = self.capacity;
+        (after.capacity, after.volume_bytes) = (self.capacity, self.volume_bytes);
         after
     }
 
@@ -58,7 +58,7 @@ impl World {
     /// The machine with nothing on its way.
     fn same(&self, seed: u64) -> Self {
         let mut same = Self::new(seed, self.files.clone(), self.names.clone());
-        same.capacity = self.capacity;
+        (same.capacity, same.volume_bytes) = (self.capacity, self.volume_bytes);
         same.last_write.clone_from(&self.last_write);
         same
     }

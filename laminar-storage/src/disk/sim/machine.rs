@@ -43,6 +43,19 @@ impl SimMachine {
         Self::from_world(World::new(seed, Vec::new(), Namespace::default()))
     }
 
+    /// The machine with a volume of this size. It is what logs cut their segments for, not a limit; see
+    /// [`SimMachine::set_capacity`].
+    #[must_use]
+    pub fn on_volume(self, bytes: u64) -> Self {
+        self.world().volume_bytes = bytes;
+        self
+    }
+
+    /// The size of its volume.
+    pub fn volume_bytes(&self) -> u64 {
+        self.world().volume_bytes
+    }
+
     fn from_world(world: World) -> Self {
         Self { world: Arc::new(Mutex::new(world)) }
     }

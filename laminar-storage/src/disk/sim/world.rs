@@ -39,6 +39,9 @@ pub(super) struct LastWrite {
     pub(super) sectors: Range<usize>,
 }
 
+/// The volume of a machine that is not said to have another: logs' segments are cut for it, and records up to 4 MiB fit.
+const VOLUME_BYTES: u64 = 256 << 20;
+
 pub(super) struct World {
     pub(super) files: Vec<SimFile>,
     pub(super) names: Namespace,
@@ -55,6 +58,7 @@ pub(super) struct World {
     pub(super) capacity: u64,
     /// Bytes allocated in scratch files.
     pub(super) scratch_bytes: u64,
+    pub(super) volume_bytes: u64,
     pub(super) trace: Vec<SimOp>,
     pub(super) dead: bool,
     pub(super) counters: Arc<DiskCounters>,
@@ -77,6 +81,7 @@ impl World {
             last_write: None,
             capacity: u64::MAX,
             scratch_bytes: 0,
+            volume_bytes: VOLUME_BYTES,
             trace: Vec::new(),
             dead: false,
             counters: Arc::default(),
