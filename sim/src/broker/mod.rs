@@ -152,9 +152,15 @@ impl Broker {
 
     /// The committed records of a topic, partition by partition.
     pub fn committed(&self, topic: &str) -> Vec<FrameRecord> {
+        self.committed_behind(topic, 0)
+    }
+
+    /// As [`Broker::committed`], without the first `known`; of a topic with one partition those stay what they were.
+    pub fn committed_behind(&self, topic: &str, known: usize) -> Vec<FrameRecord> {
         let state = self.lock();
         let partitions = state.topics.get(topic).into_iter().flatten();
-        partitions.flat_map(|partition| state.visible(partition)).map(|stored| stored.record.clone()).collect()
+        let records = partitions.flat_map(|partition| state.visible(partition)).skip(known);
+        records.map(|stored| stored.record.clone()).collect()
     }
 
     /// A number that differs when anything that was written or decided differs.

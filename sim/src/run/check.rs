@@ -48,16 +48,19 @@ impl Run<'_> {
         Answer { least: query.answer(&self.rows, *delay), most: query.answer(&self.rows, i64::MAX / 4) }
     }
 
-    /// The committed records of a topic as rows; of a query that changes, with their keys in front.
-    pub(super) fn topic(&self, topic: &str) -> Checked<Vec<Vec<i64>>> {
+    /// Reads what is new in the topics of the query. Each has one partition, in which a record that is committed stays.
+    fn read_topics(&mut self) -> Checked {
         let columns = self.scenario.query.columns();
-        let records = self.world.broker().committed(topic);
-        let row = |record: &laminar_core::connector::FrameRecord| {
-            let Some(text) = &record.value else { return Ok(tombstone(record.key.as_deref().unwrap_or_default())) };
-            let shown = || Stop::Wrong(format!("{topic} holds {}", String::from_utf8_lossy(text)));
-            parse_record(text, columns).ok_or_else(shown)
-        };
-        records.iter().map(row).collect()
+        for (topic, rows) in [("exact", &mut self.exact), ("plain", &mut self.plain)] {
+            for record in self.world.broker().committed_behind(topic, rows.len()) {
+                rows.push(match &record.value {
+                    None => tombstone(record.key.as_deref().unwrap_or_default()),
+                    Some(text) => parse_record(text, columns)
+                        .ok_or_else(|| Stop::Wrong(format!("{topic} holds {}", String::from_utf8_lossy(text))))?,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// New records of the topics are part of the answer, and in the exactly-once topic none is there twice.
@@ -68,13 +71,14 @@ impl Run<'_> {
             return Ok(());
         }
         self.seen.digest = Some(digest);
-        let (exact, plain) = (self.topic("exact")?, self.topic("plain")?);
+        self.read_topics()?;
+        let (exact, plain) = (&self.exact, &self.plain);
         if (exact.len(), plain.len()) == (self.seen.exact, self.seen.plain) {
             return Ok(());
         }
         (self.seen.exact, self.seen.plain) = (exact.len(), plain.len());
         if self.scenario.query.changes() {
-            return self.check_growth(&exact);
+            return self.check_growth(exact);
         }
         let answer = self.answer();
         let mut once = BTreeSet::new();

@@ -63,6 +63,9 @@ struct Run<'a> {
     scenario: &'a Scenario,
     world: World,
     rows: Vec<Row>,
+    /// The committed records of the query's topics as rows; of a query that changes, with their keys in front.
+    exact: Vec<Vec<i64>>,
+    plain: Vec<Vec<i64>>,
     inserts: Inserts,
     seen: Seen,
     /// The pipeline that is paused, with its rows if they were read.
@@ -148,6 +151,8 @@ impl<'a> Run<'a> {
             scenario,
             world,
             rows: Vec::new(),
+            exact: Vec::new(),
+            plain: Vec::new(),
             inserts: Inserts::default(),
             seen: Seen::default(),
             paused: None,
