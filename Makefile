@@ -53,7 +53,7 @@ test-kafka: ## the connector and the whole server on a real Kafka
 	  scripts/e2e/kafka.py --target $(CARGO_TARGET_DIR)/debug
 
 soak: ## many simulated databases by seed, many more crash images: SEEDS=20000 FROM=1 TIMES=20
-	cargo run --release --package laminar-sim -- --seeds $(or $(SEEDS),20000) --from $(or $(FROM),1) --jobs $$(nproc)
+	cargo run --release --package sim -- --seeds $(or $(SEEDS),20000) --from $(or $(FROM),1) --jobs $$(nproc)
 	LAMINAR_SOAK=$(or $(TIMES),20) $(LINTED) cargo test --package laminar-storage --lib -- images
 
 release: ## the binary that is shipped

@@ -219,7 +219,7 @@ fn one(scenario: &Scenario, options: &Options) -> Report {
     if let Some(what) = &report.failure {
         let gone: Vec<String> = shrink(scenario, what).iter().map(usize::to_string).collect();
         let without = if gone.is_empty() { String::new() } else { format!(" --without {}", gone.join(",")) };
-        println!("seed {seed}: {what}\n  cargo run -p laminar-sim -- --replay {seed} --trace{without}{again}");
+        println!("seed {seed}: {what}\n  cargo run -p sim -- --replay {seed} --trace{without}{again}");
     } else if options.twice {
         let second = run(scenario);
         if second.hash != report.hash {
@@ -228,7 +228,7 @@ fn one(scenario: &Scenario, options: &Options) -> Report {
             let what = format!("a second run is another one: {line}");
             // No single run shows it, so there is nothing to make smaller.
             println!(
-                "seed {seed}: {what}\n  cargo run -p laminar-sim -- --replay {seed} --trace --check-determinism{again}"
+                "seed {seed}: {what}\n  cargo run -p sim -- --replay {seed} --trace --check-determinism{again}"
             );
             report.failure = Some(what);
         }

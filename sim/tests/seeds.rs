@@ -1,6 +1,6 @@
 //! The simulator over a fixed number of seeds, what seeds once found, and every planted defect.
 //!
-//! `cargo run -p laminar-sim -- --replay SEED --trace` shows what one of them does.
+//! `cargo run -p sim -- --replay SEED --trace` shows what one of them does.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -1,7 +1,7 @@
 //! Batch = stream: whatever the cut of batches, the restarts and the number of shards, a view holds
 //! what DataFusion answers over the same rows as a whole.
 //!
-//! `LAMINAR_SEED=n cargo test -p laminar-sim --test batch_equals_stream` runs the case of one seed.
+//! `LAMINAR_SEED=n cargo test -p sim --test batch_equals_stream` runs the case of one seed.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -28,7 +28,7 @@ fn every_view_equals_the_batch_answer_over_the_same_rows() {
         match catch_unwind(AssertUnwindSafe(|| case::run(seed))) {
             Ok(report) => done.add(&report),
             Err(_) => {
-                panic!("seed {seed} fails; LAMINAR_SEED={seed} cargo test -p laminar-sim --test batch_equals_stream")
+                panic!("seed {seed} fails; LAMINAR_SEED={seed} cargo test -p sim --test batch_equals_stream")
             }
         }
         if done.queries >= QUERIES {
