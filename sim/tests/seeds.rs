@@ -88,7 +88,17 @@ fn every_planted_defect_is_found() {
 fn two_reactors(steps: Vec<Step>) -> Scenario {
     let (query, checkpoint_ms, outbox_bytes) = (Query::Identity, 30, 256 << 20);
     let any = Scenario::of(1);
-    Scenario { query, shards: 2, reactors: 2, partitions: 3, checkpoint_ms, outbox_bytes, steps, ..any }
+    Scenario {
+        query,
+        shards: 2,
+        reactors: 2,
+        partitions: 3,
+        checkpoint_ms,
+        outbox_bytes,
+        spill_bytes: None,
+        steps,
+        ..any
+    }
 }
 
 fn rows(count: i64) -> Step {
@@ -148,6 +158,18 @@ fn what_waits_for_a_full_sink_goes_on_by_itself() {
         let report = run(&Scenario { outbox_bytes, ..two_reactors(steps) });
         assert_eq!(report.failure, None);
         assert!(report.waits > 5, "{outbox_bytes} bytes: {} waits", report.waits);
+    }
+}
+
+/// On four shards the empty tables alone are more than the limit, so each view spills; answers are checked as ever (L3).
+#[test]
+fn seeds_with_a_tiny_limit_spill_and_answer_as_without_one() {
+    let spilling = (1..).map(Scenario::of).filter(|scenario| scenario.spill_bytes.is_some() && scenario.shards == 4);
+    for scenario in spilling.take(4) {
+        let report = run(&scenario);
+        assert_eq!(report.failure, None, "seed {}", scenario.seed);
+        assert!(report.spilled > 0, "seed {} spills nothing", scenario.seed);
+        assert_eq!(run(&Scenario { spill_bytes: None, ..scenario }).spilled, 0);
     }
 }
 

@@ -204,8 +204,6 @@ impl Control {
             return reply.send(Err(error));
         }
         self.memory.built_with.entry(object).or_insert(before.0);
-        // What it was told to spill down to follows from the limit before.
-        self.memory.spills.forget(object);
         // A little more room is enough, because somebody asked for it.
         if self.memory.held(object) < self.limit_of(memory) {
             self.memory.full.remove(&object);

@@ -8,6 +8,8 @@
 use super::core::Engine;
 use super::fragment::Fragment;
 use super::message::Event;
+use super::spill::Spilling;
+use crate::ids::ObjectId;
 use laminar_storage::arena::Arena;
 
 /// One part in so many of what was told is news.
@@ -36,13 +38,20 @@ impl Engine {
         fragment.arenas.iter_mut().for_each(Arena::reclaim);
         let bytes = fragment.state_bytes() - fragment.spilled_bytes();
         let before = std::mem::replace(&mut fragment.counted, bytes);
+        self.spilling.iter_mut().filter(|spilling| spilling.pipeline == fragment.pipeline).for_each(Spilling::worked);
         let held = self.held.entry(fragment.pipeline).or_default();
         held.now = held.now + bytes - before;
         if held.now.abs_diff(held.told) < (held.told / TELL_SHARE).max(TELL_BYTES) {
             return;
         }
+        self.tell_bytes(fragment.pipeline);
+    }
+
+    /// Tells what a query holds now.
+    pub(super) fn tell_bytes(&mut self, pipeline: ObjectId) {
+        let Some(held) = self.held.get_mut(&pipeline) else { return };
         held.told = held.now;
-        let (pipeline, bytes) = (fragment.pipeline, held.now);
+        let bytes = held.now;
         self.tell(Event::Holds { pipeline, reactor: self.me, bytes });
     }
 }

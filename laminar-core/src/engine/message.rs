@@ -179,10 +179,12 @@ pub struct Cursor {
 pub enum SpillNews {
     /// The disk takes nothing, for this reason; it is tried again.
     Blocked(String),
-    /// It takes again.
+    /// Nothing of the query is left that could be spilled; that may change.
+    Empty,
+    /// It goes on after one of these.
     Goes,
-    /// The query holds no more than it was told to, or nothing that could be spilled.
-    Over,
+    /// The query holds no more than it was told to.
+    Done,
 }
 
 /// To the control thread.

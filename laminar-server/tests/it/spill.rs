@@ -47,6 +47,7 @@ async fn a_view_many_times_its_limit_stays_small_in_memory_and_is_whole_after_ki
     client.batch_execute(&format!("BEGIN; {source} {big}; COMMIT")).await.unwrap();
     expect(&client, "SELECT count(*) FROM big", &[&ROWS.to_string()]).await;
     for life in 0..3 {
+        expect(&client, "SHOW PIPELINES", &["big materialized view s running"]).await;
         let (state, spilled) = (metric(&server, "state_bytes"), metric(&server, "spilled_bytes"));
         assert!(state > 6 * LIMIT, "{state} bytes of state");
         assert!(state - spilled < LIMIT + LIMIT / 8, "{spilled} of {state} bytes are spilled, life {life}");
@@ -56,7 +57,6 @@ async fn a_view_many_times_its_limit_stays_small_in_memory_and_is_whole_after_ki
         for part in ["\"memory_policy\":\"spill\"", "\"spilled_bytes\":", "\"memory_full_since\":null"] {
             assert!(pipeline.contains(part), "{part} not in {pipeline}");
         }
-        expect(&client, "SHOW PIPELINES", &["big materialized view s running"]).await;
         let k = 777 + life;
         assert_eq!(answer(&client, &format!("SELECT v FROM big WHERE k = {k}")).await, value(k));
         let sum = (0..ROWS).sum::<u64>();

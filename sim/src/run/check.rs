@@ -125,6 +125,8 @@ impl Run<'_> {
     }
 
     fn check_status(&mut self, status: &EngineStatus) -> Checked {
+        let state = status.reactors.iter().flat_map(|reactor| &reactor.state);
+        self.report.spilled = self.report.spilled.max(state.map(|state| state.spilled_bytes).sum());
         let mut parted = Vec::new();
         for object in &status.objects {
             match &object.state {

@@ -38,6 +38,8 @@ pub struct Report {
     pub rows: usize,
     /// How often something was seen to wait for a full sink.
     pub waits: usize,
+    /// The most bytes that were seen in spill files.
+    pub spilled: u64,
     /// What must not be, and is.
     pub failure: Option<String>,
 }

@@ -87,6 +87,24 @@ fn a_query_that_finds_the_disk_full_waits_with_the_reason_and_goes_on_when_there
     }
 }
 
+/// A reactor that had spilled its share grew again before the last one answered, and nobody was told anew.
+#[test]
+fn reactors_that_grow_while_others_still_spill_are_told_again() {
+    for seed in 0..6 {
+        let feeds = Feeds::new(2);
+        let machine = SimMachine::new(seed);
+        let mut driver = open(&machine, 4, &feeds, seed);
+        deploy(&mut driver, vec![source(1, Some("test"), 0), limited(kept(2, 1), MemoryPolicy::Spill)]);
+        let all = rows(0, ROWS / 2);
+        // All at once: much is on its way when the limit is near.
+        feeds.push(0, &all[..all.len() / 2]);
+        feeds.push(1, &all[all.len() / 2..]);
+        driver.advance(10_000_000).unwrap();
+        assert_eq!((state_of(&mut driver, 2), is_full(&mut driver, 2)), (ObjectState::Running, false), "seed {seed}");
+        assert_eq!(rows_of(&mut driver, 2), as_rows(&all), "seed {seed}");
+    }
+}
+
 #[test]
 fn a_policy_changes_while_the_query_runs_and_what_is_spilled_stays_where_it_is() {
     let feeds = Feeds::new(2);
