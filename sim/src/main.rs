@@ -227,9 +227,7 @@ fn one(scenario: &Scenario, options: &Options) -> Report {
             let line = at.map_or("the same lines with other numbers", |at| report.trace[at].as_str());
             let what = format!("a second run is another one: {line}");
             // No single run shows it, so there is nothing to make smaller.
-            println!(
-                "seed {seed}: {what}\n  cargo run -p sim -- --replay {seed} --trace --check-determinism{again}"
-            );
+            println!("seed {seed}: {what}\n  cargo run -p sim -- --replay {seed} --trace --check-determinism{again}");
             report.failure = Some(what);
         }
     }

@@ -208,7 +208,8 @@ impl Run<'_> {
         self.no_more_than_produced("a", &a)
     }
 
-    /// Whether both views hold the same rows; a view that was paused reads from a place of its own.
+    /// Whether both views hold the same rows; a view that was paused, or for which what feeds it waited, reads from a place
+    /// of its own.
     fn agree(&self, a: &[Vec<i64>], b: &[Vec<i64>]) -> bool {
         let counted = |rows: &[Vec<i64>], column: usize| rows.iter().map(|row| row[column]).sum::<i64>();
         self.apart || (counted(a, 1) == counted(b, 0) && counted(a, 2) == counted(b, 1))

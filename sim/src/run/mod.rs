@@ -158,8 +158,8 @@ impl<'a> Run<'a> {
             inserts: Inserts::default(),
             seen: Seen::default(),
             paused: None,
-            // A view that waits for a sink goes on at a place of its own.
-            apart: scenario.is_pressed() && scenario.query == Query::KeyedTwice,
+            // A view that waits, for a sink or for memory, goes on at a place of its own.
+            apart: scenario.spill_bytes.is_some() || (scenario.is_pressed() && scenario.query == Query::KeyedTwice),
             loose: None,
             armed: None,
             report: Report::default(),
