@@ -5,8 +5,8 @@ use std::io::{BufWriter, Write as _};
 use crate::process::Server;
 use crate::tried::{answer, expect};
 
-const ROWS: u64 = 60_000;
-/// Bytes of a value: the state is some ten times the limit.
+const ROWS: u64 = 150_000;
+/// Bytes of a value: the state is some forty times the limit.
 const VALUE: usize = 1000;
 const LIMIT: u64 = 8 << 20;
 
@@ -45,22 +45,24 @@ async fn a_view_many_times_its_limit_stays_small_in_memory_and_is_whole_after_ki
     let big = format!("WITH (memory_limit = '{LIMIT} B', memory_policy = 'spill') AS SELECT k, max(v) AS v FROM s");
     let big = format!("CREATE MATERIALIZED VIEW big {big} GROUP BY k");
     client.batch_execute(&format!("BEGIN; {source} {big}; COMMIT")).await.unwrap();
-    expect(&client, "SELECT count(*) FROM big", &[&ROWS.to_string()]).await;
+    let sum = (0..ROWS).sum::<u64>();
     for life in 0..3 {
+        // What came behind the last checkpoint before the kill is read again.
+        expect(&client, "SELECT count(*), sum(k) FROM big", &[&format!("{ROWS} {sum}")]).await;
         expect(&client, "SHOW PIPELINES", &["big materialized view s running"]).await;
         let (state, spilled) = (metric(&server, "state_bytes"), metric(&server, "spilled_bytes"));
-        assert!(state > 6 * LIMIT, "{state} bytes of state");
+        assert!(state > 20 * LIMIT, "{state} bytes of state");
         assert!(state - spilled < LIMIT + LIMIT / 8, "{spilled} of {state} bytes are spilled, life {life}");
+        // While it grows, what is decoded, in open epochs and on its way into images comes on top.
+        let bound = if life == 0 { state } else { state / 2 };
         let grown = anonymous(&server).saturating_sub(before);
-        assert!(grown < state / 2, "the process holds {grown} bytes more for {state} of state, life {life}");
+        assert!(grown < bound, "the process holds {grown} bytes more for {state} of state, life {life}");
         let (_, pipeline) = server.http("GET", "/api/v1/pipelines/big", None);
         for part in ["\"memory_policy\":\"spill\"", "\"spilled_bytes\":", "\"memory_full_since\":null"] {
             assert!(pipeline.contains(part), "{part} not in {pipeline}");
         }
         let k = 777 + life;
         assert_eq!(answer(&client, &format!("SELECT v FROM big WHERE k = {k}")).await, value(k));
-        let sum = (0..ROWS).sum::<u64>();
-        assert_eq!(answer(&client, "SELECT count(*), sum(k) FROM big").await, format!("{ROWS} {sum}"));
         server.crash();
         server.resume();
         client = server.connect().await;
