@@ -3,6 +3,7 @@
 //! Invariant: the engine never waits for a client; a client for which more bytes of changes wait than may is cut
 //! off: it gets what waits, then the reason and the epoch from which on it misses changes.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -90,7 +91,8 @@ pub fn channel(selection: Selection, limit: u64, all: Arc<Subscriptions>) -> (Bo
     let waiting = Arc::new(Waiting { bytes: AtomicU64::new(0), all });
     let (send, receive) = mpsc::unbounded_channel();
     let (end, ended) = oneshot::channel();
-    let feeder = Feeder { selection, send, end: Some(end), waiting: waiting.clone(), limit, delivered: 0 };
+    let feeder =
+        Feeder { selection, send, end: Some(end), waiting: waiting.clone(), limit, cut_off: false, delivered: 0 };
     (Box::new(feeder), Queue { receive, ended: Some(ended), waiting })
 }
 
@@ -163,6 +165,8 @@ struct Feeder {
     end: Option<oneshot::Sender<DbError>>,
     waiting: Arc<Waiting>,
     limit: u64,
+    /// More waits for the client than may.
+    cut_off: bool,
     delivered: u64,
 }
 
@@ -181,6 +185,7 @@ impl Subscriber for Feeder {
         let bytes = items.iter().map(bytes_of).sum();
         let waiting = self.waiting.bytes.load(Ordering::Relaxed);
         if waiting > 0 && waiting + bytes > self.limit {
+            self.cut_off = true;
             self.waiting.all.cut_off.fetch_add(1, Ordering::Relaxed);
             return Offer::Full;
         }
@@ -198,14 +203,16 @@ impl Subscriber for Feeder {
     }
 
     fn end(&mut self, reason: String) {
-        let hint = format!(
-            "the last epoch with changes before that is {}; subscribe again with a snapshot; {} bytes of changes may \
-             wait for a client (subscription_limit in [state])",
-            self.delivered, self.limit
-        );
+        let mut hint =
+            format!("the last epoch with changes before that is {}; subscribe again with a snapshot", self.delivered);
+        if self.cut_off {
+            let _ = write!(hint, "; {} bytes may wait for a client (subscription_limit in [state])", self.limit);
+        }
         let error = DbError::new("LDB-4020", "54000", format!("the subscription ended: {reason}")).with_hint(hint);
-        // A client that has gone needs no reason.
-        let _ = self.end.take().map(|end| end.send(error));
+        if let Some(end) = self.end.take() {
+            // A client that has gone needs no reason.
+            let _ = end.send(error);
+        }
     }
 }
 

@@ -51,6 +51,8 @@ pub struct WorldOptions {
     pub outbox_bytes: u64,
     /// Bytes that streams and views may hold in memory before they spill; none = they have the usual limit.
     pub spill_bytes: Option<u64>,
+    /// Streams and views that have the usual limit nevertheless.
+    pub in_memory: &'static [&'static str],
 }
 
 /// How a world ends before it starts again.
@@ -197,7 +199,8 @@ impl World {
                 deployment.drop.push(id);
             }
             for mut entry in objects {
-                if let (ObjectSpec::Pipeline(pipeline), Some(_)) = (&mut entry.spec, self.options.spill_bytes) {
+                let spills = self.options.spill_bytes.is_some() && !self.options.in_memory.contains(&entry.spec.name());
+                if let (ObjectSpec::Pipeline(pipeline), true) = (&mut entry.spec, spills) {
                     pipeline.memory = MemorySpec { limit: self.options.spill_bytes, policy: MemoryPolicy::Spill };
                 }
                 let record = CatalogRecord::from_entry(&entry).to_json()?.into_bytes();

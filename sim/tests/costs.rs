@@ -59,6 +59,7 @@ fn options(shards: u16, reactors: u16) -> WorldOptions {
         checkpoint_interval,
         outbox_bytes: 256 << 20,
         spill_bytes: None,
+        in_memory: &[],
     }
 }
 

@@ -15,7 +15,7 @@ use laminar_core::ids::{Epoch, ObjectId};
 
 use super::answer::Answer;
 use super::{Checked, Run, Stop, Told, value, wrong};
-use crate::scenario::{LOOSE, Pushed, Scenario, keyed, parse_record, total};
+use crate::scenario::{LOOSE, Pushed, Scenario, TOGETHER, keyed, parse_record, total};
 
 /// What earlier looks have seen.
 #[derive(Default)]
@@ -190,7 +190,7 @@ impl Run<'_> {
 
     /// Three views at one epoch: sums by key, the sum, and a view over the first.
     fn check_views(&mut self) -> Checked {
-        let rows = self.world.read_together(&["a", "b", "c"])?;
+        let rows = self.world.read_together(&TOGETHER)?;
         self.check_epoch(rows.epoch)?;
         let [a, b, c] = [0, 1, 2].map(|at| numbers(&rows.objects[at]));
         let sum = |rows: &[Vec<i64>], column: usize| rows.iter().map(|row| row[column]).sum::<i64>();

@@ -19,7 +19,7 @@ use laminar_core::engine::{EngineError, Insert, OnConflict, Reply};
 use laminar_storage::disk::Schedule;
 
 use crate::error::SimError;
-use crate::scenario::{LOOSE, Pushed, Query, Row, Scenario, Step};
+use crate::scenario::{LOOSE, Pushed, Query, Row, Scenario, Step, TOGETHER};
 use crate::world::{World, WorldOptions};
 use check::Seen;
 
@@ -143,6 +143,7 @@ impl<'a> Run<'a> {
             checkpoint_interval: Duration::from_millis(scenario.checkpoint_ms),
             outbox_bytes: scenario.outbox_bytes,
             spill_bytes: scenario.spill_bytes,
+            in_memory: &TOGETHER,
         })?;
         world.broker().create_topic("in", scenario.partitions);
         for topic in ["exact", "plain", "pushed"] {
@@ -159,7 +160,7 @@ impl<'a> Run<'a> {
             seen: Seen::default(),
             paused: None,
             // A view that waits, for a sink or for memory, goes on at a place of its own.
-            apart: scenario.spill_bytes.is_some() || (scenario.is_pressed() && scenario.query == Query::KeyedTwice),
+            apart: (scenario.is_pressed() || scenario.spill_bytes.is_some()) && scenario.query == Query::KeyedTwice,
             loose: None,
             armed: None,
             report: Report::default(),

@@ -13,6 +13,8 @@ pub use query::{Query, Row, keyed, parse_record, total};
 
 /// One view over the source that steps drop and create again.
 pub const LOOSE: &str = "d";
+/// Views that agree at each epoch, because nothing parts one of them from the source without the others.
+pub const TOGETHER: [&str; 3] = ["a", "b", "c"];
 
 /// Staged bytes that no scenario reaches.
 pub const UNREACHED: u64 = 256 << 20;
@@ -52,7 +54,8 @@ pub struct Scenario {
     /// Staged bytes at which a sink is full on a reactor; where they can be reached, a sink writes what clients
     /// push.
     pub outbox_bytes: u64,
-    /// Bytes that streams and views may hold in memory before they spill; none = more than they ever hold.
+    /// Bytes that streams and views, but those that agree, may hold in memory before they spill; none = more than
+    /// they ever hold.
     pub spill_bytes: Option<u64>,
     /// Whether operations of the disk take effect in any order.
     pub shuffled_disk: bool,

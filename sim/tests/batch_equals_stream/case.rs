@@ -114,6 +114,7 @@ impl Case {
             checkpoint_interval: Duration::from_millis([5, 1000, 3_600_000][random.usize(0..3)]),
             outbox_bytes: 256 << 20,
             spill_bytes: None,
+            in_memory: &[],
         })
         .unwrap();
         let late = random.u8(0..4) == 0;
