@@ -9,8 +9,8 @@ pub enum ArenaError {
     /// The pipeline's state on a shard has filled its addresses (user; retry never).
     #[error(
         "LDB-2101: state of pipeline {arena} on this shard has filled its addresses: {used} of {limit} bytes in use, \
-         {wanted} more wanted; after a restart a shard has twice the memory_limit of now, with memory_policy = 'spill' \
-         64 GiB, which is the most; or shorten what the query keeps"
+         {wanted} more wanted; after a restart a shard has twice the memory_limit of now, with memory_policy = 'spill' 16 \
+         times as much, and 64 GiB at most; or shorten what the query keeps"
     )]
     MemoryLimit {
         /// The pipeline.

@@ -11,6 +11,7 @@
 //! `page_file`. The heap twin (`heap`) answers the same calls and exists to be compared with.
 
 mod absent;
+mod addresses;
 mod batch;
 mod blob;
 mod block_dirty;
@@ -44,3 +45,4 @@ pub use table::{Slot, TableKey};
 
 pub(crate) use absent::SegmentSource;
 pub(crate) use block_dirty::FoldRequest;
+pub(crate) use segment::SEGMENT_PAGES;

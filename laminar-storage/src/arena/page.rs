@@ -327,8 +327,13 @@ impl Pages {
     }
 
     /// Of an image: reads from the descriptors which pages are free. Of a free page in a segment that has bytes in
-    /// the image nothing is known without reading it, so it counts as one that is not zero.
-    pub(crate) fn adopt_descriptors(&mut self, has_bytes: &[bool]) -> Result<(), ArenaError> {
+    /// the image nothing is known without reading it, so it counts as one that is not zero. `each` hears of every page,
+    /// in order, and says what is wrong with it.
+    pub(crate) fn adopt_descriptors(
+        &mut self,
+        has_bytes: &[bool],
+        mut each: impl FnMut(usize, Descriptor) -> Result<(), &'static str>,
+    ) -> Result<(), ArenaError> {
         for segment in (0..self.segments()).filter(|segment| !segment.is_multiple_of(GROUP_SEGMENTS)) {
             let mut free = [0u64; WORDS];
             for (page, descriptor) in self.descriptors(segment) {
@@ -336,6 +341,7 @@ impl Pages {
                     return Err(self.damaged(descriptor_offset(page), "unknown page kind"));
                 };
                 free[page % SEGMENT_PAGES / 64] |= u64::from(descriptor.kind == PageKind::Free) << (page % 64);
+                each(page, descriptor).map_err(|what| self.damaged(page * PAGE_BYTES, what))?;
             }
             let count = free.iter().map(|word| word.count_ones() as u16).sum::<u16>();
             self.used += SEGMENT_PAGES as u64 - u64::from(count);

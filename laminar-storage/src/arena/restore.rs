@@ -11,13 +11,15 @@ use super::blob::Blobs;
 use super::entry::EntryLayout;
 use super::error::ArenaError;
 use super::index::Index;
-use super::page::{ARENA_MAGIC, ARENA_VERSION, GROUP_SEGMENTS, PageKind};
+use super::page::{ARENA_MAGIC, ARENA_VERSION, Descriptor, GROUP_SEGMENTS, PageKind};
 use super::record::{RECORD_BYTES, RECORDS_PER_PAGE, TableRecord};
 use super::segment::{PAGE_BYTES, SEGMENT_PAGES};
 use super::store::{Arena, ArenaOptions};
 use super::sweep::Unswept;
 use super::table::Table;
 use crate::error::{Result, StorageError};
+
+const NO_SUCH_TABLE: &str = "a page of a table that does not exist";
 
 impl Arena {
     /// The arena of an image; `has_bytes` says which of its segments are more than zeros.
@@ -58,8 +60,11 @@ impl Restored {
 
     fn owned(&mut self, has_bytes: &[bool]) -> std::result::Result<Vec<Vec<u32>>, ArenaError> {
         self.check_header()?;
-        self.arena.pages.adopt_descriptors(has_bytes)?;
-        self.pages_by_owner()
+        let mut owners = Owners::new(self.arena.pages.page_count() * RECORDS_PER_PAGE);
+        self.arena.pages.adopt_descriptors(has_bytes, |page, found| owners.take(page as u32, found))?;
+        let (record_pages, owned) = owners.finish().map_err(|what| self.damaged(0, what))?;
+        self.arena.record_pages = record_pages;
+        Ok(owned)
     }
 
     fn open_tables(&mut self, owned: Vec<Vec<u32>>) -> std::result::Result<(), ArenaError> {
@@ -67,7 +72,7 @@ impl Restored {
             let record = self.record(number)?;
             let Some(shape) = record.shape else {
                 if !owned.is_empty() {
-                    return Err(self.damaged(owned[0], "a page of a table that does not exist"));
+                    return Err(self.damaged(owned[0], NO_SUCH_TABLE));
                 }
                 self.arena.tables.push(None);
                 continue;
@@ -104,51 +109,6 @@ impl Restored {
             return Err(self.damaged(16, "the image belongs to another pipeline"));
         }
         Ok(())
-    }
-
-    /// Record pages in their order, and the pages of each table.
-    fn pages_by_owner(&mut self) -> std::result::Result<Vec<Vec<u32>>, ArenaError> {
-        let mut records = Vec::new();
-        let mut owned: Vec<Vec<u32>> = Vec::new();
-        let mut tail_pages = 0u64;
-        let mut run_pages = 0u64;
-        let limit = self.arena.pages.page_count();
-        let segments = (0..self.arena.pages.segments()).filter(|segment| !segment.is_multiple_of(GROUP_SEGMENTS));
-        let pages = segments.flat_map(|segment| self.arena.pages.descriptors(segment));
-        for (page, found) in pages.filter_map(|(page, found)| Some((page, found?))) {
-            match found.kind {
-                PageKind::Free => {}
-                PageKind::Tables => records.push((found.word, page as u32)),
-                PageKind::RunTail => tail_pages += 1,
-                _ => {
-                    if found.kind == PageKind::BlobRun {
-                        run_pages += found.word.saturating_sub(1);
-                    }
-                    let table = found.table as usize;
-                    if table >= limit * RECORDS_PER_PAGE {
-                        return Err(self.damaged(page as u32, "a page of a table that does not exist"));
-                    }
-                    if owned.len() <= table {
-                        owned.resize(table + 1, Vec::new());
-                    }
-                    owned[table].push(page as u32);
-                }
-            }
-        }
-        if tail_pages != run_pages {
-            return Err(self.damaged(0, "pages of a large blob without their head"));
-        }
-        records.sort_unstable();
-        if records.iter().enumerate().any(|(at, record)| record.0 != at as u64) {
-            return Err(self.damaged(0, "a page of table records is missing"));
-        }
-        self.arena.record_pages = records.into_iter().map(|record| record.1).collect();
-        let capacity = self.arena.record_pages.len() * RECORDS_PER_PAGE;
-        if owned.len() > capacity {
-            return Err(self.damaged(0, "a page of a table that does not exist"));
-        }
-        owned.resize(capacity, Vec::new());
-        Ok(owned)
     }
 
     fn record(&self, number: usize) -> std::result::Result<TableRecord, ArenaError> {
@@ -198,5 +158,62 @@ impl Restored {
             len: record.len,
             stale_record: false,
         })
+    }
+}
+
+/// Who owns the pages of an image.
+struct Owners {
+    /// Tables that there can be.
+    limit: usize,
+    /// Order and page.
+    records: Vec<(u64, u32)>,
+    /// By table.
+    owned: Vec<Vec<u32>>,
+    /// Pages of large blobs behind their heads: as found, and as the heads say.
+    tails: (u64, u64),
+}
+
+impl Owners {
+    const fn new(limit: usize) -> Self {
+        Self { limit, records: Vec::new(), owned: Vec::new(), tails: (0, 0) }
+    }
+
+    fn take(&mut self, page: u32, found: Descriptor) -> std::result::Result<(), &'static str> {
+        match found.kind {
+            PageKind::Free => {}
+            PageKind::Tables => self.records.push((found.word, page)),
+            PageKind::RunTail => self.tails.0 += 1,
+            _ => {
+                if found.kind == PageKind::BlobRun {
+                    self.tails.1 += found.word.saturating_sub(1);
+                }
+                let table = found.table as usize;
+                if table >= self.limit {
+                    return Err(NO_SUCH_TABLE);
+                }
+                if self.owned.len() <= table {
+                    self.owned.resize(table + 1, Vec::new());
+                }
+                self.owned[table].push(page);
+            }
+        }
+        Ok(())
+    }
+
+    /// Record pages in their order, and the pages of each table.
+    fn finish(mut self) -> std::result::Result<(Vec<u32>, Vec<Vec<u32>>), &'static str> {
+        if self.tails.0 != self.tails.1 {
+            return Err("pages of a large blob without their head");
+        }
+        self.records.sort_unstable();
+        if self.records.iter().enumerate().any(|(at, record)| record.0 != at as u64) {
+            return Err("a page of table records is missing");
+        }
+        let capacity = self.records.len() * RECORDS_PER_PAGE;
+        if self.owned.len() > capacity {
+            return Err(NO_SUCH_TABLE);
+        }
+        self.owned.resize(capacity, Vec::new());
+        Ok((self.records.into_iter().map(|record| record.1).collect(), self.owned))
     }
 }

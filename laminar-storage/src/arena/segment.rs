@@ -9,6 +9,7 @@
 //! so that the one comparison of the bounds check tells both.
 
 use super::absent::Absent;
+use super::addresses::{ADDRESSES, Taken};
 use crate::error::Result;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -43,6 +44,8 @@ pub(crate) struct Region {
     mapping: NonNull<libc::c_void>,
     mapping_bytes: usize,
     reserved: usize,
+    /// Given back after the mapping.
+    _taken: Taken,
 }
 
 /// A region borrowed for a loop of stores: by value, so that its two words stay in registers.
@@ -64,11 +67,12 @@ unsafe impl Send for Region {}
 
 impl Region {
     /// Reserves addresses for at least one and at most `bytes` bytes, rounded to segments; takes no memory. When the
-    /// system refuses the size it tries halves.
+    /// system refuses the size it tries halves; when arenas have taken too many it does not.
     pub(crate) fn reserve(bytes: usize) -> std::io::Result<Self> {
         let mut reserved = bytes.max(SEGMENT_BYTES).next_multiple_of(SEGMENT_BYTES);
         loop {
             let mapping_bytes = reserved + SEGMENT_BYTES;
+            let taken = ADDRESSES.take(mapping_bytes as u64)?;
             // SAFETY: an anonymous mapping at an address of the kernel's choice overlaps nothing.
             let start = unsafe {
                 libc::mmap(
@@ -94,7 +98,7 @@ impl Region {
             let (base, mapping) =
                 unsafe { (NonNull::new_unchecked(start.cast::<u8>().add(skip)), NonNull::new_unchecked(start)) };
             let span = Span { base, ready: 0, absent: None };
-            return Ok(Self { span, committed: 0, mapping, mapping_bytes, reserved });
+            return Ok(Self { span, committed: 0, mapping, mapping_bytes, reserved, _taken: taken });
         }
     }
 
@@ -167,8 +171,12 @@ impl Region {
         let mut pages = [0u8; SEGMENT_PAGES];
         // SAFETY: `pages` has a byte for each page of the range, of which nothing is read or written.
         let there = unsafe { libc::mincore(at, SEGMENT_BYTES, pages.as_mut_ptr()) } == 0;
-        // The kernel looks for reasons to refuse before it unmaps; if it finds one later, the bytes are lost.
-        assert!(there, "the memory of a segment was lost when the system refused to replace it: {error}");
+        if !there {
+            // The kernel looks for reasons to refuse before it unmaps. If it has found one later, the bytes are lost, and
+            // another thread may get these addresses: nothing that could catch a panic may go on.
+            eprintln!("the memory of a segment was lost when the system refused to replace it: {error}");
+            std::process::abort();
+        }
         Err(error)
     }
 

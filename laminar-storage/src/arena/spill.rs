@@ -10,6 +10,7 @@ use super::page::{Pages, is_map_segment};
 use super::segment::{PAGE_BYTES, SEGMENT_BYTES, SEGMENT_PAGES};
 use super::store::Arena;
 use crate::disk::{Disk, DiskError, DiskErrorKind, DiskResult, Scratch};
+use std::collections::VecDeque;
 
 /// Segments that go back to memory in one step.
 const RECLAIMED_AT_ONCE: usize = 16;
@@ -25,7 +26,7 @@ pub(crate) struct Spilled {
     /// All segments below are spilled, or maps.
     first: usize,
     /// Spilled segments whose last page was given back; some may be in use again.
-    emptied: Vec<usize>,
+    emptied: VecDeque<usize>,
 }
 
 impl Spilled {
@@ -44,19 +45,17 @@ impl Spilled {
         if self.segments[segment] {
             self.used -= 1;
             if empty {
-                self.emptied.push(segment);
+                self.emptied.push_back(segment);
             }
         }
     }
 
     fn file(&mut self, disk: &mut dyn Disk) -> DiskResult<&mut dyn Scratch> {
-        if self.file.is_none() {
-            self.file = Some(disk.scratch()?);
-        }
-        match self.file.as_deref_mut() {
-            Some(file) => Ok(file),
-            None => unreachable!("it was made above"),
-        }
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => disk.scratch()?,
+        };
+        Ok(self.file.insert(file).as_mut())
     }
 }
 
@@ -82,6 +81,16 @@ impl Arena {
         let Some(segment) = self.pages.fullest() else { return Ok(0) };
         self.pages.spill(segment, disk)?;
         Ok((self.pages.used_in(segment) * PAGE_BYTES) as u64)
+    }
+
+    /// Whether all that the kernel has written of spilled segments has arrived. Where it has not, it may drop its pages
+    /// all the same, and what is read then are not the bytes that were stored: nothing that was read of the arena
+    /// before this call may be kept.
+    ///
+    /// # Errors
+    /// `Io`: some of it was lost since the last call.
+    pub fn check_spilled(&self) -> DiskResult<()> {
+        self.pages.spilled.file.as_ref().map_or(Ok(()), |file| file.check())
     }
 
     /// Lets segments that were spilled and have no page in use any more be memory again, some at a time.
@@ -131,11 +140,15 @@ impl Pages {
     }
 
     fn reclaim(&mut self) {
-        for _ in 0..RECLAIMED_AT_ONCE {
-            let Some(segment) = self.spilled.emptied.pop() else { return };
-            // What is in use again, was taken back already or is still to be read back stays as it is.
-            let missing = self.region.absent().is_some_and(|absent| absent.is_missing(segment));
-            if missing || !self.spilled.segments[segment] || self.used_in(segment) > 0 {
+        for _ in 0..RECLAIMED_AT_ONCE.min(self.spilled.emptied.len()) {
+            let Some(segment) = self.spilled.emptied.pop_front() else { return };
+            // What is in use again or was taken back already stays as it is.
+            if !self.spilled.segments[segment] || self.used_in(segment) > 0 {
+                continue;
+            }
+            if self.region.absent().is_some_and(|absent| absent.is_missing(segment)) {
+                // It cannot be replaced before it was read back.
+                self.spilled.emptied.push_back(segment);
                 continue;
             }
             // Free pages count as changed from zero, whatever they hold. If the system refuses, the file stays there.

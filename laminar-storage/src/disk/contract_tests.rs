@@ -61,6 +61,23 @@ fn a_scratch_file_has_no_name_and_a_range_that_was_given_back_holds_zeros() {
 }
 
 #[test]
+fn a_scratch_file_leaves_a_part_of_the_volume_to_files_that_must_survive() {
+    let machine = SimMachine::new(1);
+    machine.set_capacity(64 << 20);
+    let mut disk = machine.disk();
+    let mut scratch = disk.scratch().unwrap();
+    scratch.allocate(0, 60 << 20).unwrap();
+    let refused = scratch.allocate(60 << 20, 4096).unwrap_err();
+    assert_eq!(refused.kind, DiskErrorKind::NoSpace, "{refused:?}");
+    let file = disk.create(Path::new("a")).unwrap();
+    let ticket = disk.submit(DiskOp::Allocate { file, offset: 0, len: 4 << 20 });
+    disk.wait();
+    let mut arrived = Vec::new();
+    disk.completions(&mut arrived);
+    assert!(arrived.iter().any(|done| done.ticket == ticket && done.result.is_ok()), "{arrived:?}");
+}
+
+#[test]
 fn every_ticket_completes_exactly_once_and_in_time_for_wait() {
     on_every_disk(|disk| {
         let file = disk.create(Path::new("a")).unwrap();
@@ -173,7 +190,7 @@ fn the_io_thread_wakes_its_owner_after_each_completion() {
 #[test]
 fn a_wal_on_the_real_disk_reads_back() {
     use crate::ids::{Incarnation, Lsn, ReactorId, ShardId};
-    use crate::log::{DirectoryId, LogOptions};
+    use crate::log::{DirectoryId, Known, LogOptions};
     use crate::wal::{Reader, Wal};
     let root = tempfile::tempdir().unwrap();
     let mut disk = RealDisk::open(root.path(), IoMode::Thread(None)).unwrap();
@@ -191,7 +208,7 @@ fn a_wal_on_the_real_disk_reads_back() {
     }
     wal.close(&mut disk).unwrap();
     let mut other = RealDisk::open(root.path(), IoMode::Inline).unwrap();
-    let mut reader = Reader::open(&mut other, DirectoryId(5), place, Lsn(0), Lsn(0)).unwrap();
+    let mut reader = Reader::open(&mut other, DirectoryId(5), place, Lsn(0), Known::Durable(0)).unwrap();
     let mut count = 0_u32;
     while let Some(record) = reader.next(&mut other).unwrap() {
         assert_eq!(record.payload[..4], count.to_le_bytes());

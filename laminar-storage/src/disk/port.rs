@@ -100,7 +100,8 @@ pub trait ReadAt: Send + Sync {
 /// and wait for the device when the kernel makes writers wait.
 pub trait Scratch: Send {
     /// Allocates real blocks for a range, which holds zeros: later writes and stores through a mapping of it cannot
-    /// fail for want of space. After an error the range is free.
+    /// fail for want of space. After an error the range is free. A part of the volume is left free for
+    /// files that must survive.
     ///
     /// # Errors
     /// `NoSpace`, `Io`.
@@ -112,8 +113,14 @@ pub trait Scratch: Send {
     /// `Io`.
     fn write(&mut self, offset: u64, data: &[u8]) -> DiskResult<()>;
 
-    /// Gives a range back that nobody maps any more; it holds zeros.
+    /// Gives a range back that nobody maps any more. What cannot be given back is given back with the file.
     fn free(&mut self, offset: u64, len: u64);
+
+    /// Whether all that was written out in the background has arrived.
+    ///
+    /// # Errors
+    /// `Io`: some of it was lost since the last call, and reads may find other bytes.
+    fn check(&self) -> DiskResult<()>;
 
     /// The file, to be mapped.
     fn file(&self) -> BorrowedFd<'_>;

@@ -47,21 +47,50 @@ pub(super) fn memory_file() -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(descriptor) })
 }
 
+/// Whether all that the kernel has written out of a file has arrived. Waits for nothing.
+///
+/// # Errors
+/// Some of it has not since the last call for this descriptor; the kernel tells each once.
+pub(super) fn written_out(file: &File) -> io::Result<()> {
+    // Behind the end of any file there is nothing to wait for, and the errors that are told are of the whole file.
+    const BEHIND_ALL: i64 = 1 << 60;
+    // SAFETY: the descriptor is open for the whole call because `file` is borrowed, and the call touches no memory of
+    // this process.
+    let outcome =
+        unsafe { libc::sync_file_range(file.as_raw_fd(), BEHIND_ALL, 4096, libc::SYNC_FILE_RANGE_WAIT_BEFORE) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The space of a volume.
+pub(super) struct Space {
+    /// Its size in bytes.
+    pub(super) bytes: u64,
+    /// Bytes of it that a process without privileges may still take.
+    pub(super) free: u64,
+}
+
+impl Space {
+    /// That of the volume which holds a file or directory.
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        let mut found = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+        // SAFETY: the descriptor is open for the whole call because `file` is borrowed; the call writes a `statvfs`
+        // at most, and all zeroes are a valid one.
+        let (outcome, found) = unsafe {
+            let outcome = libc::fstatvfs(file.as_raw_fd(), found.as_mut_ptr());
+            (outcome, found.assume_init())
+        };
+        if outcome != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Self { bytes: bytes(found.f_blocks), free: bytes(found.f_bavail) })
+    }
+}
+
 /// The size of the volume that holds a directory, in bytes.
 ///
 /// # Errors
 /// The directory does not exist, or its file system does not tell.
 pub fn volume_bytes(directory: &Path) -> io::Result<u64> {
-    let directory = File::open(directory)?;
-    let mut found = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
-    // SAFETY: the descriptor is open for the whole call because `directory` is alive; the call writes a
-    // `statvfs` at most, and all zeroes are a valid one.
-    let (outcome, found) = unsafe {
-        let outcome = libc::fstatvfs(directory.as_raw_fd(), found.as_mut_ptr());
-        (outcome, found.assume_init())
-    };
-    if outcome != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(found.f_blocks.saturating_mul(found.f_frsize))
+    Ok(Space::of(&File::open(directory)?)?.bytes)
 }

@@ -19,8 +19,8 @@ mod writer;
 pub use identity::{DirectoryId, LogId};
 pub(crate) use identity::{LogName, SegmentFile};
 pub use options::{LogOptions, MAX_RECORD_BYTES};
-pub use reader::LogEnd;
-pub(crate) use reader::{Judged, LogReader, ReadFrom, Record};
+pub use reader::{Known, LogEnd};
+pub(crate) use reader::{LogReader, ReadFrom, Record};
 pub(crate) use walk::{first_position, walk_headers};
 pub(crate) use writer::{LogWriter, SyncPolicy};
 

@@ -19,19 +19,26 @@ pub(crate) struct ReadFrom {
     pub(crate) origin: u64,
     /// Records that end at or before this position are skipped.
     pub(crate) position: u64,
-    /// Everything before this position is known to be durable, from elsewhere.
-    pub(crate) known_durable: u64,
-    /// Whether the end was judged by an earlier reading, which came to `known_durable`.
-    pub(crate) judged: Judged,
+    /// What the log must hold.
+    pub(crate) known: Known,
 }
 
-/// Whether what stands behind the end of a log was looked at before.
+/// What is known of a log from elsewhere, as a position: reading fails if it ends before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Judged {
-    /// Not yet.
-    No,
-    /// It was, in this start: nothing there proves a later end.
-    Before,
+pub enum Known {
+    /// Everything before is durable; what stands behind the end may prove that more was.
+    Durable(u64),
+    /// An earlier reading of this start ended here, and nothing behind proves a later end: where this one ends there
+    /// too, it does not search again.
+    Judged(u64),
+}
+
+impl Known {
+    const fn position(self) -> u64 {
+        match self {
+            Self::Durable(position) | Self::Judged(position) => position,
+        }
+    }
 }
 
 /// Where and how a log ended.
@@ -261,10 +268,9 @@ impl LogReader {
     fn judge_end(&mut self, disk: &mut dyn Disk) -> Result<()> {
         let (file, offset) = self.place();
         let here = self.cursor.as_ref().map(|cursor| (cursor, cursor.offset()));
-        let known = self.wanted.judged == Judged::Before && self.expected == self.wanted.known_durable;
-        let Evidence { best: proof, short } = match known {
-            true => Evidence::default(),
-            false => evidence(disk, self.directory, here, &self.later)?,
+        let Evidence { best: proof, short } = match self.wanted.known {
+            Known::Judged(end) if end == self.expected => Evidence::default(),
+            _ => evidence(disk, self.directory, here, &self.later)?,
         };
         let short = short.or_else(|| Short::of(self.cursor.as_ref()?, self.file_bytes));
         let torn = self.stands_something(disk)?;
@@ -284,8 +290,9 @@ impl LogReader {
             let detail = format!("it was cut short there, its length was {whole}: what it held is not known");
             return Err(StorageError::Rot { file, offset: bytes, detail });
         }
-        if self.expected < self.wanted.known_durable {
-            let detail = format!("it ends at position {}, durable was {}", self.expected, self.wanted.known_durable);
+        let durable = self.wanted.known.position();
+        if self.expected < durable {
+            let detail = format!("it ends at position {}, durable was {durable}", self.expected);
             return Err(StorageError::Rot { file, offset, detail });
         }
         self.end = Some(LogEnd { position: self.expected, file, offset, torn });

@@ -8,7 +8,7 @@ use super::cut::segments_of;
 use crate::disk::Disk;
 use crate::error::{Result, StorageError};
 use crate::ids::{Epoch, ObjectId, OutboxPosition, ShardId};
-use crate::log::{DirectoryId, Judged, LogReader, ReadFrom, Record, SegmentFile, first_position, walk_headers};
+use crate::log::{DirectoryId, Known, LogReader, ReadFrom, Record, SegmentFile, first_position, walk_headers};
 
 /// One staged frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl OutboxReader {
             }
         }
         let Some(owner) = owner else { return Err(self.damage(disk, at, to)?) };
-        let wanted = ReadFrom { origin: at.0, position: at.0, known_durable: 0, judged: Judged::No };
+        let wanted = ReadFrom { origin: at.0, position: at.0, known: Known::Durable(0) };
         LogReader::open(disk, self.directory, owner.log, vec![owner], wanted)
     }
 

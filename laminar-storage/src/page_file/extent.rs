@@ -2,7 +2,7 @@
 //!
 //! Invariant: an extent's space comes back exactly when nobody names it any more and no write to it is in flight.
 
-use super::slot::Space;
+use super::slot::{SmallLen, Space};
 use std::collections::HashMap;
 
 /// Space with reference counts.
@@ -23,10 +23,10 @@ impl Extents {
         Some(offset)
     }
 
-    /// A fresh small extent, named once. `len` in units.
-    pub(super) fn take_small(&mut self, len: u64) -> Option<u64> {
+    /// A fresh small extent, named once.
+    pub(super) fn take_small(&mut self, len: SmallLen) -> Option<u64> {
         let offset = self.space.take_small(len)?;
-        self.named.insert(offset, (len, 1));
+        self.named.insert(offset, (len.bytes(), 1));
         Some(offset)
     }
 

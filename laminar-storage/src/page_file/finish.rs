@@ -7,7 +7,7 @@ use super::file::{PageFile, Retained};
 use super::image::ArenaImage;
 use super::layout::{ArenaRow, encode_root, encode_table};
 use super::mark::PageFileMark;
-use super::slot::units;
+use super::slot::SmallLen;
 use crate::disk::{Disk, DiskOp, Ticket};
 use crate::error::{Result, StorageError};
 use crate::ids::ObjectId;
@@ -38,7 +38,8 @@ impl PageFile {
     /// done. One sync, or none when nothing changed since the newest mark.
     ///
     /// # Errors
-    /// `Order` while an arena is half written; `LogFailed` after a failed write or sync.
+    /// `Order` while an arena is half written, or when a table would be longer than a slot (what stands in deltas is
+    /// bounded so that it never is; see `fold`); `LogFailed` after a failed write or sync.
     pub fn finish(&mut self, disk: &mut dyn Disk) -> Result<Finish> {
         self.check_usable()?;
         if let Some(id) = self.writing.keys().next() {
@@ -48,7 +49,7 @@ impl PageFile {
             if let (false, Some(mark)) = (self.changed, self.newest_mark()) {
                 return Ok(Finish::Done(mark));
             }
-            if !self.write_tables(disk) {
+            if !self.write_tables(disk)? {
                 return Ok(Finish::Pending);
             }
         }
@@ -70,16 +71,16 @@ impl PageFile {
     }
 
     /// `false`: the file must grow first.
-    fn write_tables(&mut self, disk: &mut dyn Disk) -> bool {
+    fn write_tables(&mut self, disk: &mut dyn Disk) -> Result<bool> {
         if self.extents.space.slots() == 0 {
             self.request_space(disk);
-            return false;
+            return Ok(false);
         }
         let behind: Vec<ObjectId> =
             self.arenas.iter().filter(|(_, state)| state.sealed.is_none()).map(|(id, _)| *id).collect();
         for id in behind {
-            if !self.write_table(disk, id) {
-                return false;
+            if !self.write_table(disk, id)? {
+                return Ok(false);
             }
         }
         let images: BTreeMap<ObjectId, Arc<ArenaImage>> =
@@ -92,10 +93,14 @@ impl PageFile {
         };
         let rows: Vec<ArenaRow> = images.iter().map(row).collect();
         let root = encode_root(self.shard, self.generation, &rows);
-        let Some(root_offset) = self.extents.take_small(units(root.len())) else {
+        let room = SmallLen::of(root.len());
+        let Some(root_offset) = room.and_then(|len| self.extents.take_small(len)) else {
             images.into_values().for_each(|image| ArenaImage::release(image, &mut self.extents));
+            if room.is_none() {
+                return Err(too_long(format!("the root of {} pipelines", rows.len())));
+            }
             self.request_space(disk);
-            return false;
+            return Ok(false);
         };
         let mark = PageFileMark {
             shard: self.shard,
@@ -112,16 +117,21 @@ impl PageFile {
         self.finishing = Some(Retained { mark, images });
         self.changed = false;
         self.stage = Stage::Written;
-        true
+        Ok(true)
     }
 
-    fn write_table(&mut self, disk: &mut dyn Disk, id: ObjectId) -> bool {
-        let Some(state) = self.arenas.get_mut(&id) else { return true };
+    fn write_table(&mut self, disk: &mut dyn Disk, id: ObjectId) -> Result<bool> {
+        let Some(state) = self.arenas.get_mut(&id) else { return Ok(true) };
         let deltas: Vec<_> = state.deltas.values().map(|delta| delta.row).collect();
         let bytes = encode_table(id, &state.segments, &deltas);
-        let Some(table_offset) = self.extents.take_small(units(bytes.len())) else {
+        let room = SmallLen::of(bytes.len()).filter(|_| state.segments.len() + deltas.len() <= state.bounds.table_rows);
+        let Some(room) = room else {
+            let (segments, deltas) = (state.segments.len(), deltas.len());
+            return Err(too_long(format!("the table of pipeline {id} with {segments} segments and {deltas} deltas")));
+        };
+        let Some(table_offset) = self.extents.take_small(room) else {
             self.request_space(disk);
-            return false;
+            return Ok(false);
         };
         let image = ArenaImage {
             segments: state.segments.clone(),
@@ -136,7 +146,7 @@ impl PageFile {
         self.extents.unname(table_offset);
         state.sealed = Some(Arc::new(image));
         self.emit(disk, table_offset, bytes);
-        true
+        Ok(true)
     }
 
     fn submit_syncs(&mut self, disk: &mut dyn Disk) {
@@ -148,4 +158,9 @@ impl PageFile {
         }
         self.stage = Stage::Syncing(tickets);
     }
+}
+
+/// It would run into what lies behind its slot, so the checkpoint fails.
+fn too_long(what: String) -> StorageError {
+    StorageError::Order { detail: format!("{what} does not fit into a slot of the page file, so it is not written") }
 }

@@ -4,14 +4,15 @@
 //! dead), and what holds no living block is gone: a delta, and the slot of a segment whose blocks all stand in deltas.
 
 use super::extent::Extents;
+use super::fold::Bounds;
 use super::layout::{DeltaRow, SLOT_BYTES, SegmentRow};
-use super::rows::Rows;
+use super::rows::{Row, Rows};
 use super::slot::units;
-use crate::arena::{BLOCK_BYTES, PAGE_BYTES, SEGMENT_BYTES};
+use crate::arena::{BLOCK_BYTES, SEGMENT_BYTES};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub(super) const SEGMENT_PAGES: u32 = (SEGMENT_BYTES / PAGE_BYTES) as u32;
+pub(super) const SEGMENT_PAGES: u32 = crate::arena::SEGMENT_PAGES as u32;
 pub(super) const SEGMENT_BLOCKS: u32 = (SEGMENT_BYTES / BLOCK_BYTES) as u32;
 
 /// An arena's table as some mark names it.
@@ -78,6 +79,7 @@ pub(super) struct ArenaState {
     pub(super) delta_blocks: Vec<u32>,
     /// The table as written; `None` while it is behind.
     pub(super) sealed: Option<Arc<ArenaImage>>,
+    pub(super) bounds: Bounds,
 }
 
 impl ArenaState {
@@ -90,31 +92,61 @@ impl ArenaState {
         }
     }
 
+    /// Whether there are as many deltas as there should be.
+    pub(super) fn has_many_deltas(&self) -> bool {
+        self.deltas.len() >= self.bounds.deltas(self.segments.len())
+    }
+
     /// A delta was written (its extent is named for this state); returns its number.
     pub(super) fn add_delta(&mut self, row: DeltaRow, pages: &[(u32, u64)], extents: &mut Extents) -> u64 {
-        let number = self.next_delta;
-        self.next_delta += 1;
-        let live = pages.iter().map(|(_, mask)| mask.count_ones()).sum();
-        self.deltas.insert(number, LiveDelta { row, live, pages: pages.iter().map(|(page, _)| *page).collect() });
-        for (page, mask) in pages {
-            self.replace(*page, *mask, number, extents);
-        }
-        if live == 0 {
-            self.deltas.remove(&number);
-            extents.unname(row.offset);
+        let number = self.enter(row, pages, extents);
+        let mut rows = Vec::with_capacity(pages.len());
+        for of_segment in pages.chunk_by(|one, next| one.0 / SEGMENT_PAGES == next.0 / SEGMENT_PAGES) {
+            rows.clear();
+            rows.extend(of_segment.iter().map(|(page, mask)| Row::new(page % SEGMENT_PAGES, number, *mask)));
+            self.place((of_segment[0].0 / SEGMENT_PAGES) as usize, &mut rows, extents);
         }
         number
     }
 
-    /// Blocks of a page stand in this delta now.
-    fn replace(&mut self, page: u32, mask: u64, by: u64, extents: &mut Extents) {
-        let segment = (page / SEGMENT_PAGES) as usize;
+    /// As [`ArenaState::add_delta`] of each, oldest first, in time that grows with their pages alone; returns the
+    /// number of the first.
+    pub(super) fn add_deltas(&mut self, deltas: &[(DeltaRow, Vec<(u32, u64)>)], extents: &mut Extents) -> u64 {
+        let first = self.next_delta;
+        let mut rows: Vec<Vec<Row>> = vec![Vec::new(); self.segments.len()];
+        for (row, pages) in deltas {
+            let number = self.enter(*row, pages, extents);
+            for (page, mask) in pages {
+                rows[(page / SEGMENT_PAGES) as usize].push(Row::new(page % SEGMENT_PAGES, number, *mask));
+            }
+        }
+        for (segment, rows) in rows.iter_mut().enumerate() {
+            self.place(segment, rows, extents);
+        }
+        first
+    }
+
+    /// Numbers a delta; one without living blocks is gone at once.
+    fn enter(&mut self, row: DeltaRow, pages: &[(u32, u64)], extents: &mut Extents) -> u64 {
+        let number = self.next_delta;
+        self.next_delta += 1;
+        let live = pages.iter().map(|(_, mask)| mask.count_ones()).sum();
+        if live == 0 {
+            extents.unname(row.offset);
+        } else {
+            self.deltas.insert(number, LiveDelta { row, live, pages: pages.iter().map(|(page, _)| *page).collect() });
+        }
+        number
+    }
+
+    /// Blocks of a segment stand in these deltas now, which are its youngest.
+    fn place(&mut self, segment: usize, younger: &mut [Row], extents: &mut Extents) {
         let Self { segments, deltas, rows, delta_blocks, .. } = self;
-        rows[segment].replace(page % SEGMENT_PAGES, mask, by, |number, lost| {
+        delta_blocks[segment] += younger.iter().map(|row| row.mask.count_ones()).sum::<u32>();
+        rows[segment].add(younger, |number, lost| {
             delta_blocks[segment] -= lost;
             kill(deltas, number, lost, extents);
         });
-        delta_blocks[segment] += mask.count_ones();
         if delta_blocks[segment] == SEGMENT_BLOCKS && segments[segment].offset != 0 {
             extents.unname(segments[segment].offset);
             segments[segment] = SegmentRow { offset: 0, crc: 0, ..segments[segment] };

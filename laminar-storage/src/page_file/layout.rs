@@ -17,6 +17,8 @@ const ROOT_KIND: u32 = 0x544f_4f52;
 const TABLE_KIND: u32 = 0x4c42_5441;
 const HEADER_BYTES: usize = 24;
 const ROW_BYTES: usize = 24;
+/// Segments and deltas of an arena, so that its table lies in one slot.
+pub(super) const TABLE_ROWS: usize = (SEGMENT_BYTES - HEADER_BYTES) / ROW_BYTES;
 
 /// Where a segment of an arena lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

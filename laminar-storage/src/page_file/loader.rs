@@ -159,7 +159,7 @@ impl PageFile {
         for row in image.segments.iter().filter(|row| row.offset != 0) {
             self.extents.name(row.offset, SLOT_BYTES);
         }
-        let mut heads = Vec::with_capacity(image.deltas.len());
+        let (mut heads, mut deltas) = (Vec::new(), Vec::new());
         for row in &image.deltas {
             let pages = self.read_head(disk, id, row)?;
             let segment_of = |page: &DeltaPage| image.segments.get(page.page as usize / (SEGMENT_BYTES / PAGE_BYTES));
@@ -169,9 +169,11 @@ impl PageFile {
             let applies = |page: &&DeltaPage| segment_of(page).is_some_and(|row_of| row_of.generation < row.generation);
             let living: Vec<(u32, u64)> = pages.iter().filter(applies).map(|page| (page.page, page.mask)).collect();
             self.extents.name(row.offset, units(row.len as usize));
-            let number = state.add_delta(*row, &living, &mut self.extents);
-            heads.push((number, row.offset, pages));
+            deltas.push((*row, living));
+            heads.push((row.offset, pages));
         }
+        let first = state.add_deltas(&deltas, &mut self.extents);
+        let heads: Vec<_> = (first..).zip(heads).map(|(number, (offset, pages))| (number, offset, pages)).collect();
         let path = self.path.display().to_string();
         let reader = disk.reader(self.file).map_err(StorageError::disk("read a page file"))?;
         let source = ImageSource::new(reader, path, id, &state, &heads);

@@ -24,6 +24,21 @@ pub(super) fn units(len: usize) -> u64 {
     (len as u64).next_multiple_of(UNIT_BYTES)
 }
 
+/// A length in units that fits into a slot, so that no small extent runs into its neighbour.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SmallLen(u64);
+
+impl SmallLen {
+    /// Room for `len` bytes; `None`: no slot has it.
+    pub(super) fn of(len: usize) -> Option<Self> {
+        Some(Self(units(len))).filter(|len| len.0 <= SLOT_BYTES)
+    }
+
+    pub(super) fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
 impl Space {
     /// Slots that the file has.
     pub(super) fn slots(&self) -> u64 {
@@ -52,8 +67,9 @@ impl Space {
         self.free_slots.pop_first().map(|slot| slot * SLOT_BYTES)
     }
 
-    /// `len` bytes (at most a slot, in units) within one slot: the offset.
-    pub(super) fn take_small(&mut self, len: u64) -> Option<u64> {
+    /// A small extent within one slot: the offset.
+    pub(super) fn take_small(&mut self, len: SmallLen) -> Option<u64> {
+        let len = len.bytes();
         let fit = |small: &BTreeMap<u64, u64>| small.iter().find(|(_, free)| **free >= len).map(|(offset, _)| *offset);
         let offset = match fit(&self.small) {
             Some(offset) => offset,
@@ -156,7 +172,8 @@ mod tests {
         for _ in 0..5_000 {
             if rng.bool() {
                 let len = if rng.u8(..) < 40 { SLOT_BYTES } else { UNIT_BYTES * rng.u64(1..100) };
-                let taken = if len == SLOT_BYTES { space.take_slot() } else { space.take_small(len) };
+                let small = SmallLen::of(len as usize).unwrap();
+                let taken = if len == SLOT_BYTES { space.take_slot() } else { space.take_small(small) };
                 if let Some(offset) = taken {
                     assert!(offset >= UNIT_BYTES && offset + len <= 8 * SLOT_BYTES);
                     assert!(live.iter().all(|(at, size)| offset + len <= *at || at + size <= offset));
@@ -171,6 +188,18 @@ mod tests {
         }
         live.drain(..).for_each(|(offset, len)| space.give(offset, len));
         assert_eq!(std::iter::from_fn(|| space.take_slot()).count(), 7);
+    }
+
+    #[test]
+    fn what_is_longer_than_a_slot_gets_no_space() {
+        assert!(SmallLen::of(SLOT_BYTES as usize + 1).is_none());
+        let mut space = Space::default();
+        space.grow(3);
+        let slot = SmallLen::of(SLOT_BYTES as usize - 1).unwrap();
+        assert_eq!((space.take_small(slot), space.take_small(slot)), (Some(SLOT_BYTES), Some(2 * SLOT_BYTES)));
+        assert_eq!(space.take_small(slot), None);
+        space.give(SLOT_BYTES, slot.bytes());
+        assert_eq!(space.take_slot(), Some(SLOT_BYTES));
     }
 
     #[test]

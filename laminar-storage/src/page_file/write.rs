@@ -6,14 +6,17 @@ use super::delta::DeltaBuilder;
 use super::extent::Extents;
 use super::file::PageFile;
 use super::finish::Stage;
-use super::layout::{DeltaRow, SegmentRow};
-use crate::arena::{Arena, BLOCK_BYTES, PAGE_BYTES, SEGMENT_BYTES};
+use super::image::{ArenaImage, ArenaState};
+use super::layout::{DeltaRow, SLOT_BYTES, SegmentRow};
+use super::slot::SmallLen;
+use crate::arena::{Arena, BLOCK_BYTES, PAGE_BYTES, SEGMENT_BYTES, SEGMENT_PAGES};
 use crate::disk::Disk;
 use crate::error::{Result, StorageError};
 
-const SEGMENT_PAGES: usize = SEGMENT_BYTES / PAGE_BYTES;
 /// A whole segment is copied in pieces of this many pages.
 const PIECE_PAGES: usize = 64;
+/// Pages of a delta that fills a slot, at most: so much is noted in one turn.
+pub(super) const LONG_DELTA_PAGES: usize = 4096;
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,13 @@ pub(super) struct ArenaWrite {
 }
 
 impl ArenaWrite {
+    /// Whether the delta must be written before the next page. `is_long`: it may fill a slot.
+    fn is_full(&self, is_long: bool) -> bool {
+        let next = self.delta.len() + PAGE_BYTES + BLOCK_BYTES;
+        let fits = next as u64 <= SLOT_BYTES && self.delta.pages.len() < LONG_DELTA_PAGES;
+        self.delta.is_full() && !(is_long && fits)
+    }
+
     /// Gives up what was not completed.
     pub(super) fn discard(self, extents: &mut Extents) {
         if let Some(segment) = self.segment {
@@ -102,7 +112,9 @@ impl PageFile {
             if *left <= 0 {
                 return Ok(WriteStep::More);
             }
-            if self.is_behind() || (write.delta.is_full() && !self.write_delta(arena, disk, write)) {
+            if self.is_behind()
+                || (write.is_full(self.has_many_deltas(arena)) && !self.write_delta(arena, disk, write)?)
+            {
                 return Ok(WriteStep::Blocked);
             }
             let segment = write.page / SEGMENT_PAGES;
@@ -129,7 +141,7 @@ impl PageFile {
             *left -= 8;
             write.page += 1;
         }
-        if !write.delta.is_empty() && !self.write_delta(arena, disk, write) {
+        if !write.delta.is_empty() && !self.write_delta(arena, disk, write)? {
             return Ok(WriteStep::Blocked);
         }
         Ok(WriteStep::Done)
@@ -155,11 +167,19 @@ impl PageFile {
         }
     }
 
-    fn write_delta(&mut self, arena: &Arena, disk: &mut dyn Disk, write: &mut ArenaWrite) -> bool {
+    /// From then on deltas are as long as a slot: the table must have room for them, whatever has changed.
+    fn has_many_deltas(&self, arena: &Arena) -> bool {
+        self.arenas.get(&arena.id()).is_some_and(ArenaState::has_many_deltas)
+    }
+
+    fn write_delta(&mut self, arena: &Arena, disk: &mut dyn Disk, write: &mut ArenaWrite) -> Result<bool> {
         let len = write.delta.len();
-        let Some(offset) = self.extents.take_small(super::slot::units(len)) else {
+        let Some(room) = SmallLen::of(len) else {
+            return Err(StorageError::Order { detail: format!("a delta of {len} bytes is longer than a slot") });
+        };
+        let Some(offset) = self.extents.take_small(room) else {
             self.request_space(disk);
-            return false;
+            return Ok(false);
         };
         let (bytes, crc) = write.delta.encode(arena.id(), self.generation);
         self.emit(disk, offset, bytes);
@@ -167,15 +187,15 @@ impl PageFile {
         self.changed_state(arena, |state, generation, extents| {
             state.add_delta(DeltaRow { offset, generation, len: len as u32, crc }, &delta.pages, extents);
         });
-        true
+        Ok(true)
     }
 
-    fn changed_state(&mut self, arena: &Arena, change: impl FnOnce(&mut super::image::ArenaState, u64, &mut Extents)) {
+    fn changed_state(&mut self, arena: &Arena, change: impl FnOnce(&mut ArenaState, u64, &mut Extents)) {
         self.changed = true;
         let state = self.arenas.entry(arena.id()).or_default();
         change(state, self.generation, &mut self.extents);
         if let Some(image) = state.sealed.take() {
-            super::image::ArenaImage::release(image, &mut self.extents);
+            ArenaImage::release(image, &mut self.extents);
         }
     }
 

@@ -5,7 +5,7 @@
 use crate::disk::Disk;
 use crate::error::{Result, StorageError};
 use crate::ids::{Incarnation, Lsn};
-use crate::log::DirectoryId;
+use crate::log::{DirectoryId, Known};
 use crate::manifest::{Checkpoint, WalMark};
 use crate::wal::{self, Reader, WalLog, WalRecord};
 
@@ -33,8 +33,8 @@ impl WalReplay {
         mark: Option<WalMark>,
     ) -> Result<(Self, Option<String>)> {
         let from = mark.as_ref().map_or(Lsn(0), WalMark::lowest);
-        let known_durable = mark.as_ref().map_or(Lsn(0), WalMark::known_durable);
-        let mut reader = Reader::open(disk, directory, (log.incarnation, log.reactor), from, known_durable)?;
+        let known = Known::Durable(mark.as_ref().map_or(Lsn(0), WalMark::known_durable).0);
+        let mut reader = Reader::open(disk, directory, (log.incarnation, log.reactor), from, known)?;
         while reader.next(disk)?.is_some() {}
         let Some(end) = reader.end() else {
             return Err(StorageError::Order { detail: "a WAL reader stopped without an end".to_owned() });
@@ -50,7 +50,8 @@ impl WalReplay {
     /// The disk's.
     pub fn open(&self, disk: &mut dyn Disk, directory: DirectoryId) -> Result<Reader> {
         let from = self.mark.as_ref().map_or(Lsn(0), WalMark::lowest);
-        Reader::again(disk, directory, (self.log.incarnation, self.log.reactor), from, self.end)
+        let log = (self.log.incarnation, self.log.reactor);
+        Reader::open(disk, directory, log, from, Known::Judged(self.end.0))
     }
 
     /// Bytes of the log that are read.

@@ -3,7 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::disk::SimMachine;
 use crate::ids::{CheckpointNumber, Lsn, ReactorId};
-use crate::log::LogOptions;
+use crate::log::{Known, LogOptions};
 use crate::manifest::{CheckpointDraft, IslandState, WalMark};
 use crate::wal::{Wal, WalLog};
 
@@ -182,7 +182,7 @@ fn the_second_reading_of_a_log_judges_its_end_only_where_it_differs_from_the_fir
         let from = (replay.log.incarnation, replay.log.reactor);
         let mut reader = match again {
             true => replay.open(&mut disk, recovered.directory)?,
-            false => wal::Reader::open(&mut disk, recovered.directory, from, Lsn(0), replay.end)?,
+            false => wal::Reader::open(&mut disk, recovered.directory, from, Lsn(0), Known::Durable(replay.end.0))?,
         };
         let before = machine.looks();
         while reader.next(&mut disk)?.is_some() {}

@@ -5,7 +5,7 @@
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::ids::{Incarnation, Lsn, ReactorId, ShardId};
-use crate::log::{DirectoryId, Judged, LogEnd, LogName, LogReader, ReadFrom, SegmentFile};
+use crate::log::{DirectoryId, Known, LogEnd, LogName, LogReader, ReadFrom, SegmentFile};
 
 /// One record of the WAL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,47 +24,21 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens the log of a finished incarnation. Records that end at or before `from` are skipped; the
-    /// log must reach at least to `known_durable`.
+    /// Opens the log of a finished incarnation. Records that end at or before `from` are skipped.
     ///
     /// # Errors
     /// The disk's.
     pub fn open(
         disk: &mut dyn Disk,
         directory: DirectoryId,
-        log: (Incarnation, ReactorId),
-        from: Lsn,
-        known_durable: Lsn,
-    ) -> Result<Self> {
-        let wanted = ReadFrom { origin: 0, position: from.0, known_durable: known_durable.0, judged: Judged::No };
-        Self::read(disk, directory, log, wanted)
-    }
-
-    /// As [`Reader::open`], of a log that this start has read to `end` before: what stands behind it is not looked
-    /// at again.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub(crate) fn again(
-        disk: &mut dyn Disk,
-        directory: DirectoryId,
-        log: (Incarnation, ReactorId),
-        from: Lsn,
-        end: Lsn,
-    ) -> Result<Self> {
-        let wanted = ReadFrom { origin: 0, position: from.0, known_durable: end.0, judged: Judged::Before };
-        Self::read(disk, directory, log, wanted)
-    }
-
-    fn read(
-        disk: &mut dyn Disk,
-        directory: DirectoryId,
         (incarnation, reactor): (Incarnation, ReactorId),
-        wanted: ReadFrom,
+        from: Lsn,
+        known: Known,
     ) -> Result<Self> {
         let name = LogName::Wal { incarnation, reactor };
         let mut segments = SegmentFile::list(disk, name.directory())?;
         segments.retain(|segment| segment.log == name);
+        let wanted = ReadFrom { origin: 0, position: from.0, known };
         Ok(Self { log: LogReader::open(disk, directory, name, segments, wanted)? })
     }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::StorageError;
 use crate::disk::{Disk, DiskErrorKind, Schedule, SimDisk, SimMachine};
 use crate::ids::{Incarnation, Lsn, ReactorId, ShardId};
-use crate::log::{DirectoryId, LogOptions};
+use crate::log::{DirectoryId, Known, LogOptions};
 
 const DIRECTORY: DirectoryId = DirectoryId(0xD1);
 const PLACE: (Incarnation, ReactorId) = (Incarnation(1), ReactorId(0));
@@ -31,7 +31,7 @@ fn turn(disk: &mut SimDisk, wal: &mut Wal) -> crate::Result<()> {
 
 fn read_all(machine: &SimMachine, from: Lsn, known: Lsn) -> crate::Result<Vec<WalRecord>> {
     let mut disk = machine.disk();
-    let mut reader = Reader::open(&mut disk, DIRECTORY, PLACE, from, known)?;
+    let mut reader = Reader::open(&mut disk, DIRECTORY, PLACE, from, Known::Durable(known.0))?;
     let mut records = Vec::new();
     while let Some(record) = reader.next(&mut disk)? {
         records.push(record);

@@ -7,7 +7,7 @@ use super::subject::{Subject, Tally, witnesses};
 use crate::Result;
 use crate::disk::SimMachine;
 use crate::ids::{Epoch, Incarnation, Lsn, ObjectId, OutboxPosition, ReactorId, ShardId};
-use crate::log::{DirectoryId, LogOptions};
+use crate::log::{DirectoryId, Known, LogOptions};
 use crate::outbox::{self, Outbox, OutboxFrame, OutboxReader, OutboxStart};
 use crate::wal::{Reader, Wal, WalRecord};
 
@@ -48,7 +48,7 @@ fn log(directory: DirectoryId, ending: Ending) -> SimMachine {
 
 fn records(machine: &SimMachine, known: Lsn) -> Result<Vec<WalRecord>> {
     let disk = &mut machine.disk();
-    let mut reader = Reader::open(disk, DIRECTORY, (LIFE, REACTOR), Lsn(0), known)?;
+    let mut reader = Reader::open(disk, DIRECTORY, (LIFE, REACTOR), Lsn(0), Known::Durable(known.0))?;
     let mut found = Vec::new();
     while let Some(record) = reader.next(disk)? {
         found.push(record);

@@ -91,6 +91,11 @@ impl Scratch for SimScratch {
         self.world().scratch_bytes -= len;
     }
 
+    fn check(&self) -> DiskResult<()> {
+        self.world().begin("write out", Path::new(SCRATCH))?;
+        self.file.check()
+    }
+
     fn file(&self) -> BorrowedFd<'_> {
         self.file.file()
     }

@@ -13,6 +13,7 @@ use super::namespace::{Inode, Namespace, Node};
 use super::random::Random;
 use crate::disk::port::{Completion, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, Ticket};
 use crate::disk::real::{DiskCounters, Work};
+use crate::disk::scratch::kept_free;
 use std::sync::Arc;
 
 /// An operation on its way, with its file resolved.
@@ -294,7 +295,7 @@ impl World {
 
     /// Takes space for a scratch file.
     pub(super) fn take_scratch(&mut self, bytes: u64) -> DiskResult<()> {
-        self.has_space(bytes, "allocate")?;
+        self.has_space(bytes.saturating_add(kept_free(self.capacity)), "allocate")?;
         self.scratch_bytes += bytes;
         Ok(())
     }

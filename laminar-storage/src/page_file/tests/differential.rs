@@ -1,6 +1,7 @@
 //! Random operations against the heap twin: any schedule of stores, barriers, steps, give-ups, crashes and drops leaves
 //! the arena equal to the twin, and a load equal to the twin as it was at the mark's barrier.
 
+use super::super::fold::{self, Bounds};
 use super::*;
 use crate::arena::heap::HeapArena;
 use crate::arena::{Arena, ArenaOptions, KeyBatch, ScanCursor, TableKey, TableShape};
@@ -299,13 +300,86 @@ proptest! {
     }
 }
 
-/// Twenty rounds of stores and a checkpoint, with the power cut instead of disk operation `cut` of the page file.
-fn cut_run(cut: Option<u64>) -> (SimMachine, Vec<(PageFileMark, u8)>, u64) {
+/// Keys of a cut run; their entries are a block each.
+const CUT_KEYS: u32 = 120_000;
+const CUT_ROUNDS: u8 = 18;
+const CUT_SHAPE: TableShape = TableShape::fixed(4, 48);
+/// In the first rounds so few that deltas are merged and segments are written whole, then so many that space is what
+/// decides.
+fn cut_bounds(round: u8) -> Bounds {
+    let deltas = if round < 10 { 3 } else { 4096 };
+    Bounds { least_deltas: deltas, segment_deltas: 0, table_rows: 16_384, small_deltas: deltas }
+}
+
+/// Whether a round stores to a key: to all, to a few, to runs that are a third, or to a half all over.
+fn stores(round: u8, key: u32) -> bool {
+    match round % 9 {
+        1 => true,
+        0 | 2 | 5 if round < 12 => key.is_multiple_of(997),
+        _ if round > 10 => {
+            (u64::from(key) + u64::from(round) * 7_919).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40 & 1 == 0
+        }
+        third => key / 500 % 3 == u32::from(third) % 3,
+    }
+}
+
+/// What must occur in a cut run for it to mean something.
+#[derive(Debug, Default)]
+struct Reached {
+    wants_whole: bool,
+    hands_on_for_space: bool,
+    merges: bool,
+    gives_slots_up: bool,
+    reuses_space: bool,
+}
+
+impl Reached {
+    fn look(&mut self, file: &mut PageFile) {
+        let state = file.arenas.get_mut(&OPTIONS.id).unwrap();
+        self.gives_slots_up |= state.segments.iter().any(|row| row.offset == 0 && row.generation != 0);
+        let all = fold::request(state, 0);
+        self.wants_whole |= !all.segments.is_empty();
+        let bounds = std::mem::replace(&mut state.bounds, cut_bounds(CUT_ROUNDS));
+        let space = fold::request(state, 0).blocks.len();
+        // Space and number at once.
+        state.bounds = cut_bounds(1);
+        let both = fold::request(state, 0);
+        state.bounds = bounds;
+        chosen_once(&all);
+        chosen_once(&both);
+        self.hands_on_for_space |= space > 0;
+        self.merges |= all.blocks.len() > space;
+        self.reuses_space = file.written_bytes() > file.file_bytes() * 3 / 2;
+    }
+}
+
+/// No block is wanted twice, nor one of a segment that is written whole.
+fn chosen_once(request: &crate::arena::FoldRequest) {
+    let mut chosen = std::collections::BTreeMap::new();
+    for (page, mask) in &request.blocks {
+        let of_page = chosen.entry(*page).or_insert(0);
+        assert_eq!(*of_page & mask, 0, "page {page}");
+        *of_page |= mask;
+        assert!(!request.segments.contains(&(page / crate::arena::SEGMENT_PAGES as u32)), "page {page}");
+    }
+}
+
+struct CutRun {
+    machine: SimMachine,
+    marks: Vec<(PageFileMark, u8)>,
+    /// Operations before the page file's.
+    first: u64,
+    reached: Reached,
+}
+
+/// Rounds of stores and a checkpoint, with the power cut instead of disk operation `cut` of the page file.
+fn cut_run(cut: Option<u64>) -> CutRun {
     let machine = SimMachine::new(5);
     let mut disk = machine.disk();
     disk.create_dir(Path::new("d")).unwrap();
     crate::disk::Blocking::new(&mut disk).sync_dir(Path::new("")).unwrap();
     let mut marks = Vec::new();
+    let mut reached = Reached::default();
     let first = machine.operations();
     if let Some(cut) = cut {
         machine.cut_power_at(first + cut);
@@ -313,10 +387,10 @@ fn cut_run(cut: Option<u64>) -> (SimMachine, Vec<(PageFileMark, u8)>, u64) {
     let mut run = || -> crate::Result<()> {
         let mut file = PageFile::create(&mut disk, Path::new(PATH), SHARD)?;
         let mut arena = Arena::new(OPTIONS)?;
-        for round in 1..=20u8 {
-            let table = arena.open_table(table_key(0), shape(0))?;
-            // Rounds differ in extent, so that deltas, rewrites, merged deltas and reused space all occur.
-            for number in 0..if round.is_multiple_of(4) { 30_000 } else { u32::from(round) * 90 } {
+        for round in 1..=CUT_ROUNDS {
+            file.arenas.entry(OPTIONS.id).or_default().bounds = cut_bounds(round);
+            let table = arena.open_table(table_key(0), CUT_SHAPE)?;
+            for number in (0..CUT_KEYS).filter(|key| stores(round, *key)) {
                 let key = number.to_be_bytes();
                 let (slot, _) = arena.upsert(table, hash(&key), &key)?;
                 arena.value_mut(table, slot)[0] = round;
@@ -338,22 +412,28 @@ fn cut_run(cut: Option<u64>) -> (SimMachine, Vec<(PageFileMark, u8)>, u64) {
             marks.push((mark, round));
             let newest = marks.len().saturating_sub(2);
             file.retain_only(&marks[newest..].iter().map(|mark| mark.0).collect::<Vec<_>>());
+            if cut.is_none() {
+                reached.look(&mut file);
+            }
         }
         Ok(())
     };
     let result = run();
     assert_eq!(result.is_err(), cut.is_some());
-    (machine, marks, first)
+    CutRun { machine, marks, first, reached }
 }
 
 #[test]
-fn after_a_power_cut_at_any_operation_both_retained_marks_load() {
-    let (machine, marks, first) = cut_run(None);
-    assert_eq!(marks.len(), 20);
+fn after_a_power_cut_both_retained_marks_load() {
+    let CutRun { machine, marks, first, reached } = cut_run(None);
+    assert_eq!(marks.len(), usize::from(CUT_ROUNDS));
     let operations = machine.operations() - first;
-    assert!(operations > 50, "{operations}");
-    for cut in 0..operations {
-        let (machine, marks, _) = cut_run(Some(cut));
+    let Reached { wants_whole, hands_on_for_space, merges, gives_slots_up, reuses_space } = reached;
+    assert!(wants_whole && hands_on_for_space && merges && gives_slots_up && reuses_space, "{reached:?}");
+    assert!(operations > 100, "{operations}");
+    // A ninth of them, for time: rounds take different numbers of operations, so steps of all kinds are met.
+    for cut in (0..operations).step_by(9) {
+        let CutRun { machine, marks, .. } = cut_run(Some(cut));
         for seed in [cut, cut + 1_000_000] {
             let crashed = machine.crash(seed);
             let newest = marks.len().saturating_sub(2);
@@ -362,8 +442,12 @@ fn after_a_power_cut_at_any_operation_both_retained_marks_load() {
                 let (_, arenas) = PageFile::load(&mut disk, Path::new(PATH), SHARD, &[*mark], |_| OPTIONS)
                     .unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
                 let table = arenas[0].all_tables()[0].1;
-                let slot = arenas[0].get(table, hash(&[0; 4]), &[0; 4]).unwrap();
-                assert_eq!(arenas[0].value(table, slot)[0], *round, "cut at {cut}");
+                for number in (0..CUT_KEYS).step_by(101) {
+                    let key = number.to_be_bytes();
+                    let last = (1..=*round).rev().find(|round| stores(*round, number)).unwrap();
+                    let slot = arenas[0].get(table, hash(&key), &key).unwrap();
+                    assert_eq!(arenas[0].value(table, slot)[0], last, "key {number}, cut at {cut}");
+                }
             }
         }
     }
