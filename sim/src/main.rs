@@ -46,11 +46,10 @@ impl Options {
         }
     }
 
-    /// What of them a run needs again besides its seed.
-    fn again(&self) -> String {
-        let small = if self.size == Size::Small { " --small" } else { "" };
+    /// The command that shows a scenario again.
+    fn again(&self, scenario: &Scenario) -> String {
         let bug = self.bug.map_or_else(String::new, |bug| format!(" --bug {}", bug.name()));
-        format!("{small}{bug}")
+        format!("cargo run -p sim -- {} --trace{bug}", scenario.replay())
     }
 }
 
@@ -214,12 +213,12 @@ fn sweep(options: &Options) -> ExitCode {
 
 /// Runs a seed; of one that fails it prints how to see it again.
 fn one(scenario: &Scenario, options: &Options) -> Report {
-    let (seed, again) = (scenario.seed, options.again());
+    let (seed, again) = (scenario.seed, options.again(scenario));
     let mut report = run(scenario);
     if let Some(what) = &report.failure {
         let gone: Vec<String> = shrink(scenario, what).iter().map(usize::to_string).collect();
         let without = if gone.is_empty() { String::new() } else { format!(" --without {}", gone.join(",")) };
-        println!("seed {seed}: {what}\n  cargo run -p sim -- --replay {seed} --trace{without}{again}");
+        println!("seed {seed}: {what}\n  {again}{without}");
     } else if options.twice {
         let second = run(scenario);
         if second.hash != report.hash {
@@ -227,7 +226,7 @@ fn one(scenario: &Scenario, options: &Options) -> Report {
             let line = at.map_or("the same lines with other numbers", |at| report.trace[at].as_str());
             let what = format!("a second run is another one: {line}");
             // No single run shows it, so there is nothing to make smaller.
-            println!("seed {seed}: {what}\n  cargo run -p sim -- --replay {seed} --trace --check-determinism{again}");
+            println!("seed {seed}: {what}\n  {again} --check-determinism");
             report.failure = Some(what);
         }
     }

@@ -11,7 +11,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use laminar_core::engine::status::{EngineStatus, ObjectKind, ObjectState};
-use laminar_core::ids::{Epoch, ObjectId};
+use laminar_core::ids::Epoch;
 
 use super::answer::Answer;
 use super::{Checked, Run, Stop, Told, value, wrong};
@@ -33,11 +33,6 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) fn new_life(&mut self) {
         self.watermarks.clear();
-    }
-
-    /// A pipeline is parted from its splits: it is opened at its place anew, and hears of time with the first rows.
-    pub(super) fn parted(&mut self, pipeline: ObjectId) {
-        self.watermarks.retain(|(_, of, _), _| *of != pipeline.0);
     }
 }
 
@@ -127,25 +122,19 @@ impl Run<'_> {
     fn check_status(&mut self, status: &EngineStatus) -> Checked {
         let state = status.reactors.iter().flat_map(|reactor| &reactor.state);
         self.report.spilled = self.report.spilled.max(state.map(|state| state.spilled_bytes).sum());
-        let mut parted = Vec::new();
         for object in &status.objects {
             match &object.state {
                 ObjectState::Failed(why) => return wrong(format!("{} has failed: {why}", object.name)),
                 ObjectState::Waiting(_) if matches!(object.kind, ObjectKind::Stream | ObjectKind::View) => {
                     self.report.waits += 1;
-                    parted.push(object.id);
                 }
-                ObjectState::Paused => parted.push(object.id),
                 _ => {}
             }
         }
-        parted.iter().for_each(|pipeline| self.seen.parted(*pipeline));
+        // Of what was paused or waited too: its splits are opened anew, but its time goes on from where it was.
         for (index, reactor) in status.reactors.iter().enumerate() {
             for operator in &reactor.operators {
                 let Some(watermark) = operator.watermark else { continue };
-                if parted.contains(&operator.pipeline) {
-                    continue;
-                }
                 let place = (index, operator.pipeline.0, operator.operator.0);
                 let before = self.seen.watermarks.insert(place, watermark.0);
                 if before.is_some_and(|before| before > watermark.0) {
@@ -208,8 +197,8 @@ impl Run<'_> {
         self.no_more_than_produced("a", &a)
     }
 
-    /// Whether both views hold the same rows; a view that was paused, or for which what feeds it waited, reads from a place
-    /// of its own.
+    /// Whether both views hold the same rows; a view that was paused, or that waited for the sink of what reads it,
+    /// reads from a place of its own.
     fn agree(&self, a: &[Vec<i64>], b: &[Vec<i64>]) -> bool {
         let counted = |rows: &[Vec<i64>], column: usize| rows.iter().map(|row| row[column]).sum::<i64>();
         self.apart || (counted(a, 1) == counted(b, 0) && counted(a, 2) == counted(b, 1))

@@ -19,7 +19,7 @@ use laminar_core::engine::{EngineError, Insert, OnConflict, Reply};
 use laminar_storage::disk::Schedule;
 
 use crate::error::SimError;
-use crate::scenario::{LOOSE, Pushed, Query, Row, Scenario, Step, TOGETHER};
+use crate::scenario::{LOOSE, Pushed, Query, Row, Scenario, Step};
 use crate::world::{World, WorldOptions};
 use check::Seen;
 
@@ -36,7 +36,7 @@ pub struct Report {
     pub lives: u64,
     /// Rows that were compared with the answer.
     pub rows: usize,
-    /// How often something was seen to wait for a full sink.
+    /// How often a stream or view was seen to wait, for a full sink or for memory.
     pub waits: usize,
     /// The most bytes that were seen in spill files.
     pub spilled: u64,
@@ -143,7 +143,7 @@ impl<'a> Run<'a> {
             checkpoint_interval: Duration::from_millis(scenario.checkpoint_ms),
             outbox_bytes: scenario.outbox_bytes,
             spill_bytes: scenario.spill_bytes,
-            in_memory: &TOGETHER,
+            in_memory: scenario.in_memory(),
         })?;
         world.broker().create_topic("in", scenario.partitions);
         for topic in ["exact", "plain", "pushed"] {
@@ -159,8 +159,8 @@ impl<'a> Run<'a> {
             inserts: Inserts::default(),
             seen: Seen::default(),
             paused: None,
-            // A view that waits, for a sink or for memory, goes on at a place of its own.
-            apart: (scenario.is_pressed() || scenario.spill_bytes.is_some()) && scenario.query == Query::KeyedTwice,
+            // A view that waits for the sink of what reads it goes on at a place of its own.
+            apart: scenario.is_pressed() && scenario.query == Query::KeyedTwice,
             loose: None,
             armed: None,
             report: Report::default(),
@@ -290,10 +290,7 @@ impl<'a> Run<'a> {
         });
         self.apart = true;
         match answer {
-            Ok(()) => {
-                self.paused = pause.then_some(None);
-                self.seen.parted(object);
-            }
+            Ok(()) => self.paused = pause.then_some(None),
             Err(error) => self.no_space(error)?,
         }
         Ok(())

@@ -54,8 +54,8 @@ pub struct Scenario {
     /// Staged bytes at which a sink is full on a reactor; where they can be reached, a sink writes what clients
     /// push.
     pub outbox_bytes: u64,
-    /// Bytes that streams and views, but those that agree, may hold in memory before they spill; none = more than
-    /// they ever hold.
+    /// Bytes that streams and views, but those that stay in memory, may hold there before they spill; none = more
+    /// than they ever hold.
     pub spill_bytes: Option<u64>,
     /// Whether operations of the disk take effect in any order.
     pub shuffled_disk: bool,
@@ -190,6 +190,20 @@ impl Scenario {
     /// Whether sinks may be full, so that what feeds them waits.
     pub fn is_pressed(&self) -> bool {
         self.outbox_bytes < UNREACHED
+    }
+
+    /// Views that never spill: those that agree, and a query that reads one of them, which would wait for it.
+    pub fn in_memory(&self) -> &'static [&'static str] {
+        match self.query {
+            Query::KeyedTwice => &["a", "b", "c", "q"],
+            _ => &TOGETHER,
+        }
+    }
+
+    /// The options with which the command plays it again.
+    pub fn replay(&self) -> String {
+        let small = if self.is_whole() { "" } else { " --small" };
+        format!("--replay {}{small}", self.seed)
     }
 
     /// How many of its steps are faults.
