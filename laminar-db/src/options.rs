@@ -25,7 +25,8 @@ pub struct DatabaseOptions {
     pub memory_limit: u64,
     /// Bytes that may wait for one sink's target; from then on what feeds it waits.
     pub sink_limit: u64,
-    /// Bytes of changes that may wait for one subscription's client; with more it is cut off.
+    /// Bytes of changes that may wait for one subscription's client behind the epoch that it reads; with more it is cut
+    /// off.
     pub subscription_limit: u64,
     /// How many idempotency keys of requests each table or push source knows: the newest.
     pub idempotency_keys: u64,

@@ -155,6 +155,38 @@ async fn subscriber_that_reads_too_slowly_gets_what_waits_and_then_the_reason() 
 }
 
 #[tokio::test]
+async fn change_behind_a_snapshot_above_the_limit_reaches_a_client_that_reads_late() {
+    let server = Server::with("[state]\nsubscription_limit = \"64 KiB\"\n");
+    let client = server.connect().await;
+    client.batch_execute(TABLE).await.unwrap();
+    // More than the sockets between hold.
+    let text = "x".repeat(100_000);
+    for first in (0..500).step_by(10) {
+        let rows: Vec<String> = (first..first + 10).map(|id| format!("({id}, '{text}')")).collect();
+        client.batch_execute(&format!("INSERT INTO t (id, name) VALUES {}", rows.join(", "))).await.unwrap();
+    }
+    let subscriber = server.connect().await;
+    let lines = subscriber.copy_out("COPY (SUBSCRIBE t) TO STDOUT").await.unwrap();
+    futures::pin_mut!(lines);
+    lines.try_next().await.unwrap().expect("the snapshot");
+    client.batch_execute("INSERT INTO t (id, name) VALUES (500, 'b')").await.unwrap();
+    let waiting = figure(&server, "laminardb_subscription_waiting_bytes ");
+    assert!(waiting > 1e6, "{waiting} bytes of the snapshot wait for a client that does not read");
+    for _ in 1..500 {
+        lines.try_next().await.unwrap().expect("the snapshot");
+    }
+    let last = lines.try_next().await.unwrap().expect("a change");
+    assert!(String::from_utf8_lossy(&last).contains("\t500\tb\t"), "{last:?}");
+    metric(&server, "laminardb_subscription_waiting_bytes 0").await;
+}
+
+/// The value of a metric.
+fn figure(server: &Server, name: &str) -> f64 {
+    let metrics = server.http("GET", "/metrics", None).1;
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.parse().ok()).expect("a figure")
+}
+
+#[tokio::test]
 async fn other_database_is_refused() {
     let server = Server::start();
     let config = format!("host=127.0.0.1 port={} user=test dbname=postgres", server.pgwire.port());
