@@ -139,12 +139,13 @@ impl SplitReader for Reader {
         }
         let batches = &shared.splits[self.split];
         let Some(batch) = batches.get(self.next) else { return Ok(Polled::End) };
-        let left = batch.num_rows() - self.within;
+        let left = (batch.num_rows() - self.within).min(budget.records);
         let count = match shared.rate {
             _ if load > 0 => left.min(load as usize),
             None => left,
             Some(rate) => {
-                let due = ((budget.now_us - began).max(0) as f64 * rate / 1e6) as u64;
+                // The first row is due at once, each other one its share of a second after the one before.
+                let due = 1 + ((budget.now_us - began).max(0) as f64 * rate / 1e6) as u64;
                 self.due = Some(budget.now_us + 1_000);
                 left.min((shared.load + due).saturating_sub(self.rows) as usize)
             }

@@ -142,7 +142,7 @@ fn join(catalog: &Catalog, engine: &EngineStatus, subscriptions: SubscriptionSta
             .map(|r| Reactor {
                 turns: r.turns,
                 turns_over: r.turns_over.to_vec(),
-                stalls: r.stalls,
+                stalls: r.stalls(),
                 stall_in: r.stall_in.clone(),
                 images: r.images,
             })

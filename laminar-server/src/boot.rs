@@ -34,6 +34,7 @@ const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
 pub fn serve(path: &Path, ready_file: Option<&Path>) -> Result<(), Exit> {
     let loaded = read(path)?;
     telemetry::start_log(&loaded.config.server);
+    raise_open_files();
     runtime()?.block_on(run(path, loaded, ready_file))
 }
 
@@ -44,6 +45,14 @@ pub fn serve(path: &Path, ready_file: Option<&Path>) -> Result<(), Exit> {
 pub fn read(path: &Path) -> Result<Loaded, Exit> {
     let variables = |name: &str| std::env::var(name).ok();
     config::load(path, &variables).map_err(|problems| Exit::new(Reason::Config, problems.to_string()))
+}
+
+/// Connections, logs, and spilled state need descriptors: as many as the system allows without asking.
+fn raise_open_files() {
+    match rlimit::utils::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::debug!(limit, "open files"),
+        Err(error) => tracing::warn!("the limit of open files cannot be raised: {error}"),
+    }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Exit> {

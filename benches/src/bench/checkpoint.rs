@@ -18,7 +18,7 @@ use arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use hdrhistogram::Histogram;
 use laminar_core::connector::Registry;
-use laminar_core::engine::status::{ImageBytes, TURN_LIMITS_US};
+use laminar_core::engine::status::{ImageBytes, LONG_TURNS_US};
 use laminar_db::{Database, Status};
 
 use crate::harness::Settings;
@@ -67,7 +67,7 @@ struct Found {
 struct Counts {
     images: ImageBytes,
     /// Over all reactors.
-    turns_over: [u64; TURN_LIMITS_US.len()],
+    turns_over: [u64; LONG_TURNS_US.len()],
 }
 
 impl Counts {
@@ -117,7 +117,7 @@ pub fn run(settings: &Settings) {
         line("  tick at the sink", &found.ticks);
         line("  hiccup probe (1 ms sleeps)", &found.hiccups);
         println!("    p99.9 over the probe: {:.3} ms", ms(&found.ticks, 0.999) - ms(&found.hiccups, 0.999));
-        let turns = TURN_LIMITS_US.iter().zip(found.counts.turns_over);
+        let turns = LONG_TURNS_US.iter().zip(found.counts.turns_over);
         let turns: Vec<String> = turns.map(|(limit, count)| format!("{} ms: {count}", limit / 1_000)).collect();
         println!("    turns of a reactor longer than {}", turns.join(", "));
         if found.checkpoints > 0 {

@@ -10,14 +10,11 @@ use super::core::Control;
 use super::spill::Spills;
 use crate::data::EventTime;
 use crate::engine::status::{MemoryStatus, ObjectKind, ObjectState};
-use crate::engine::{EngineError, Reply, arena_bytes};
+use crate::engine::{EngineError, Reply, SPARE_SHARE, arena_bytes, spill_from};
 use crate::epoch::Wanted;
 use crate::graph::{MemoryPolicy, MemorySpec, ObjectSpec};
 use crate::ids::{ObjectId, ReactorId};
 use crate::quote::quoted_if_needed;
-
-/// What waits goes on when this part of the limit is free again.
-const RELIEF_SHARE: u64 = 8;
 
 /// What queries hold, and which of them hold as much as they may.
 #[derive(Default)]
@@ -86,7 +83,7 @@ impl Control {
         let waits = memory.policy.waits();
         let was_full = self.memory.is_full(object);
         // What rests takes nothing; yet time may free what it holds.
-        let bound = if was_full { limit - limit / RELIEF_SHARE } else { limit };
+        let bound = if was_full { spill_from(limit) } else { limit };
         let is_full = waits && (was_full || !rests) && held >= bound;
         if is_full != was_full {
             if is_full {
@@ -208,6 +205,7 @@ impl Control {
         if self.memory.held(object) < self.limit_of(memory) {
             self.memory.full.remove(&object);
         }
+        self.spill_no_further(object, self.memory.held(object), memory);
         self.weigh(object);
         // What waits is told the limit that counts now.
         self.press();
@@ -222,14 +220,14 @@ impl Control {
         if object == full && entry.spec.memory()?.policy == MemoryPolicy::Spill {
             return Some(format!(
                 "what it holds in memory has reached memory_limit = {limit} bytes; what feeds it waits until one part \
-                 in {RELIEF_SHARE} is free: {}",
+                 in {SPARE_SHARE} is free: {}",
                 self.spill_reason(object, &raise)
             ));
         }
         Some(if object == full {
             format!(
                 "its state has reached memory_limit = {limit} bytes; what feeds it waits until one part in \
-                 {RELIEF_SHARE} is free: windows that close and rows that expire free it, so let time go on (ADVANCE \
+                 {SPARE_SHARE} is free: windows that close and rows that expire free it, so let time go on (ADVANCE \
                  WATERMARK, IDLE AFTER), or raise the limit ({raise}), or DROP it"
             )
         } else {

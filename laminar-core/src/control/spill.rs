@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::core::Control;
 use crate::engine::message::{Command, SpillNews};
 use crate::engine::{spill_from, spill_to};
+use crate::graph::{MemoryPolicy, MemorySpec};
 use crate::ids::{ObjectId, ReactorId};
 
 /// Queries that were told to spill: how each reactor gets on that has not done it.
@@ -25,6 +26,11 @@ impl Spills {
     }
 }
 
+/// Of what may stay in all, the part of one that holds so many bytes of all that is held.
+fn share(bytes: u64, most: u64, held: u64) -> u64 {
+    (u128::from(bytes) * u128::from(most) / u128::from(held.max(1))).try_into().unwrap_or(u64::MAX)
+}
+
 impl Control {
     /// Tells the reactors to spill where a query holds much of its limit.
     pub(super) fn spill_down(&mut self, object: ObjectId, held: u64, limit: u64) {
@@ -33,12 +39,26 @@ impl Control {
             return;
         }
         for (reactor, bytes) in self.memory.held_on(object).into_iter().filter(|(_, bytes)| *bytes > 0) {
-            let to = (u128::from(bytes) * u128::from(spill_to(limit)) / u128::from(held)) as u64;
-            if let Some(mailbox) = self.reactors.get(usize::from(reactor.0)) {
-                mailbox.post(Command::Spill { pipeline: object, to });
-            }
+            self.tell_to_spill(object, reactor, share(bytes, spill_to(limit), held));
             // One that has nothing to spill says so once.
             self.memory.spills.0.entry(object).or_default().entry(reactor).or_insert(SpillNews::Goes);
+        }
+    }
+
+    /// The limit or the policy of a query is another one now: reactors that are at work for the former one are told
+    /// how much may stay, which may be all.
+    pub(super) fn spill_no_further(&mut self, object: ObjectId, held: u64, memory: MemorySpec) {
+        let most = if memory.policy == MemoryPolicy::Spill { spill_to(self.limit_of(memory)) } else { u64::MAX };
+        for (reactor, bytes) in self.memory.held_on(object) {
+            if self.memory.spills.0.get(&object).is_some_and(|on| on.contains_key(&reactor)) {
+                self.tell_to_spill(object, reactor, share(bytes, most, held));
+            }
+        }
+    }
+
+    fn tell_to_spill(&self, pipeline: ObjectId, reactor: ReactorId, to: u64) {
+        if let Some(mailbox) = self.reactors.get(usize::from(reactor.0)) {
+            mailbox.post(Command::Spill { pipeline, to });
         }
     }
 

@@ -293,15 +293,15 @@ pub fn pipeline_of(arena: ObjectId) -> ObjectId {
     ObjectId(arena.0 >> 8)
 }
 
-/// Addresses that a shard's part of a query with a memory limit gets, in bytes. They cost nothing; a limit that is
-/// raised while the query runs must find room in them. State that is spilled is meant to be larger than its limit: it
-/// gets as many as there are.
+/// Addresses that a shard's part of a query with a memory limit gets, in bytes. They take no memory, but a process has
+/// an end of them; a limit that is raised while the query runs must find room in them. State that is spilled is meant
+/// to be larger than its limit.
 pub fn arena_bytes(limit: u64, policy: MemoryPolicy) -> u64 {
-    const MOST: u64 = 64 << 30;
-    match policy {
-        MemoryPolicy::Spill => MOST,
-        MemoryPolicy::Fail | MemoryPolicy::Backpressure => limit.saturating_mul(2).clamp(8 << 30, MOST),
-    }
+    let times = match policy {
+        MemoryPolicy::Spill => 16,
+        MemoryPolicy::Fail | MemoryPolicy::Backpressure => 2,
+    };
+    limit.saturating_mul(times).clamp(8 << 30, 64 << 30)
 }
 
 /// What removes everything of a plan.

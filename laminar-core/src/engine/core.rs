@@ -21,7 +21,6 @@ use super::route::Link;
 use super::spill::Spilling;
 use super::split::Split;
 use super::stage::Stage;
-use super::status::TURN_LIMITS_US;
 use super::store::Store;
 use super::subscribe::Subscription;
 use super::{EngineError, panic_words};
@@ -30,7 +29,7 @@ use crate::expr::ExprCompiler;
 use crate::ids::{Epoch, ObjectId, ReactorId, ShardId};
 use crate::lane::Mark;
 use crate::operator::Barrier;
-use crate::reactor::{Mailbox, Now, STALL_US, Turn, Turning};
+use crate::reactor::{LONG_TURNS_US, Mailbox, Now, STALL_US, Turn, Turning};
 use crate::shard::ShardMap;
 use laminar_storage::arena::Arena;
 
@@ -163,9 +162,8 @@ pub struct Engine {
     /// Positions of the splits at the checkpoint that is being written.
     pub(super) checkpoint_cursors: Vec<Cursor>,
     pub(super) turns: u64,
-    /// Longer than each of [`TURN_LIMITS_US`].
-    pub(super) turns_over: [u64; TURN_LIMITS_US.len()],
-    pub(super) stalls: u64,
+    /// Longer than each of [`LONG_TURNS_US`].
+    pub(super) turns_over: [u64; LONG_TURNS_US.len()],
     pub(super) stall_in: Option<String>,
     pub(super) rows_unread: u64,
     pub(super) doing: Option<FragmentId>,
@@ -216,8 +214,7 @@ impl Engine {
             entered_lsn: 0,
             checkpoint_cursors: Vec::new(),
             turns: 0,
-            turns_over: [0; TURN_LIMITS_US.len()],
-            stalls: 0,
+            turns_over: [0; LONG_TURNS_US.len()],
             stall_in: None,
             rows_unread: 0,
             doing: None,
@@ -355,13 +352,12 @@ impl Turning for Engine {
     }
 
     fn took_long(&mut self, micros: u64) {
-        for (count, limit) in self.turns_over.iter_mut().zip(TURN_LIMITS_US) {
+        for (count, limit) in self.turns_over.iter_mut().zip(LONG_TURNS_US) {
             *count += u64::from(micros > limit);
         }
         if micros <= STALL_US {
             return;
         }
-        self.stalls += 1;
         self.stall_in = self
             .doing
             .and_then(|id| self.fragments.get(id.index()).and_then(Option::as_ref))

@@ -86,6 +86,8 @@ pub enum Stepped {
     Nothing,
     /// Rows went through.
     Rows {
+        /// How many.
+        rows: usize,
         /// The edge and sender to pay a credit back to.
         credit: Option<(EdgeId, usize)>,
     },
@@ -283,9 +285,9 @@ impl Fragment {
                 state.rows -= 1;
                 let credit = self.leaves[leaf].edge.filter(|_| credit).map(|edge| (edge, channel));
                 let batch = judged(batch, self.others(leaf, channel, slot));
-                let vertex = self.shape.leaves[leaf];
+                let (vertex, rows) = (self.shape.leaves[leaf], batch.len());
                 self.on_chain(slot, out, |chain, env| chain.rows(vertex, batch, env))?;
-                Ok(Stepped::Rows { credit })
+                Ok(Stepped::Rows { rows, credit })
             }
             Item::Mark { slot, mark } => {
                 let slots = slot.map_or(0..self.chains.len(), |slot| slot..slot + 1);

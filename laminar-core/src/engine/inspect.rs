@@ -72,14 +72,13 @@ pub fn inspect(directory: &Path, verify: bool) -> std::result::Result<Vec<KeptCh
 pub fn look(disk: &mut dyn Disk, verify: bool) -> Result<Vec<KeptCheckpoint>> {
     let identity = incarnation::read(disk)?;
     let Some(file) = manifest::read(disk, identity.directory)? else { return Ok(Vec::new()) };
+    let plans = verify.then(|| kept_plan::read_all(file.catalog.entries.values()).map(drop));
     let looked_at = |found: &Checkpoint| {
-        let verified = verify.then(|| {
-            let checked = kept_plan::read_all(file.catalog.entries.values());
-            match checked.and_then(|_| read_all(disk, identity.directory, found)) {
+        let verified =
+            plans.clone().map(|plans| match plans.and_then(|()| read_all(disk, identity.directory, found)) {
                 Ok((state_bytes, replayed)) => Verified::Usable { state_bytes, replayed },
                 Err(error) => Verified::Refused(error.to_string()),
-            }
-        });
+            });
         KeptCheckpoint { verified, ..describe(found, &file.catalog) }
     };
     Ok(file.kept().into_iter().map(looked_at).collect())

@@ -76,7 +76,7 @@ pub use restore::{
 pub use route::SendRouter;
 pub use shape::ChainShape;
 pub use sink_queue::{FrameQueue, Staged};
-pub use spill::{spill_from, spill_to};
+pub use spill::{SPARE_SHARE, spill_from, spill_to};
 pub use start::start;
 pub use store::{ReactorDisk, Store, page_path};
 

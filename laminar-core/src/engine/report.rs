@@ -24,7 +24,6 @@ impl Engine {
             reactor: self.me,
             turns: self.turns,
             turns_over: self.turns_over,
-            stalls: self.stalls,
             stall_in: self.stall_in.clone(),
             images: self.store.as_ref().map(super::store::Store::image_bytes).unwrap_or_default(),
             splits,

@@ -25,8 +25,10 @@ use crate::shard::{ShardMap, ShardedRows};
 use laminar_storage::arena::Arena;
 use laminar_storage::mutant::{self, Mutant};
 
-/// Messages a fragment takes in one turn.
+/// Messages that a fragment takes in one turn at most.
 const STEPS_PER_TURN: usize = 16;
+/// Rows after which it takes no more of them: what comes next to the reactor waits for the end of the turn.
+const ROWS_PER_TURN: usize = 4096;
 
 /// A reader of a fragment's output in the same shard.
 #[derive(Clone, Debug)]
@@ -165,13 +167,17 @@ impl Engine {
             }
             let Some(mut fragment) = self.fragments[index].take() else { continue };
             self.doing = Some(fragment.id);
+            let mut rows = 0;
             for _ in 0..STEPS_PER_TURN {
-                if !self.has_room(&fragment) {
+                if rows >= ROWS_PER_TURN || !self.has_room(&fragment) {
                     break;
                 }
                 match self.step(&mut fragment) {
-                    Ok(true) => busy = true,
-                    Ok(false) => break,
+                    Ok(Some(taken)) => {
+                        busy = true;
+                        rows += taken;
+                    }
+                    Ok(None) => break,
                     Err(error) => {
                         fragment.failed = true;
                         match fragment.arenas.iter().find_map(Arena::unreadable) {
@@ -199,7 +205,8 @@ impl Engine {
             && self.links[fragment.id.index()].iter().all(|link| room(link.fragment, link.leaf))
     }
 
-    fn step(&mut self, fragment: &mut Fragment) -> Result<bool, EngineError> {
+    /// Lets a fragment take one message; returns the rows of it, none when there was nothing to take.
+    fn step(&mut self, fragment: &mut Fragment) -> Result<Option<usize>, EngineError> {
         let mut out = Vec::new();
         let stepped = catch_unwind(AssertUnwindSafe(|| fragment.step(&mut out)));
         let stepped = match stepped {
@@ -214,9 +221,11 @@ impl Engine {
         for (slot, outgoing) in out {
             self.route(fragment, slot, outgoing)?;
         }
+        let mut taken = 0;
         match stepped {
-            Stepped::Nothing => return Ok(false),
-            Stepped::Rows { credit } => {
+            Stepped::Nothing => return Ok(None),
+            Stepped::Rows { rows, credit } => {
+                taken = rows;
                 self.flows();
                 if let Some((edge, to)) = credit {
                     self.lanes.pay(edge, to, 1);
@@ -230,7 +239,7 @@ impl Engine {
                 self.pass_barrier(fragment, barrier);
             }
         }
-        Ok(true)
+        Ok(Some(taken))
     }
 
     fn route(&mut self, fragment: &mut Fragment, slot: usize, outgoing: Outgoing) -> Result<(), EngineError> {

@@ -13,10 +13,13 @@ use laminar_storage::disk::DiskResult;
 /// Pause after the disk took nothing, in microseconds.
 const PAUSE_US: u64 = 200_000;
 
-/// How much of a limit may be in memory before a query spills: less than all, so that it is spilled before anybody has
-/// to wait.
+/// Of a limit, one part in so many is kept free: a query spills before anybody has to wait, and what waited goes on when
+/// so much is free again.
+pub const SPARE_SHARE: u64 = 8;
+
+/// How much of a limit may be in memory before a query spills.
 pub fn spill_from(limit: u64) -> u64 {
-    limit - limit / 8
+    limit - limit / SPARE_SHARE
 }
 
 /// Down to how much of a limit it spills then. The difference is what grows between two commands to spill.
@@ -119,20 +122,17 @@ impl Engine {
     /// Spills the fullest segment of a query; returns its bytes, 0 when there is none or nowhere to spill to.
     fn spill_segment(&mut self, pipeline: ObjectId) -> DiskResult<u64> {
         let Some(store) = self.store.as_mut() else { return Ok(0) };
-        let mine = self.fragments.iter_mut().filter(|fragment| {
-            fragment.as_ref().is_some_and(|fragment| fragment.pipeline == pipeline && !fragment.failed)
+        let mine = self.fragments.iter_mut().flatten().filter(|it| it.pipeline == pipeline && !it.failed);
+        let arenas = mine.flat_map(|fragment| {
+            let index = fragment.id.index();
+            fragment.arenas.iter_mut().map(move |arena| (index, arena))
         });
-        let fullest = |fragment: &super::fragment::Fragment| {
-            let arenas = fragment.arenas.iter().enumerate().map(|(slot, arena)| (arena.spillable(), slot));
-            arenas.max().unwrap_or_default()
-        };
-        let found = mine.max_by_key(|fragment| fragment.as_ref().map(|fragment| fullest(fragment).0));
-        let Some(mut fragment) = found.and_then(Option::take) else { return Ok(0) };
-        let slot = fullest(&fragment).1;
-        let spilled = fragment.arenas.get_mut(slot).map_or(Ok(0), |arena| store.spill(arena));
-        self.count_bytes(&mut fragment);
-        let index = fragment.id.index();
-        self.fragments[index] = Some(fragment);
+        let Some((index, arena)) = arenas.max_by_key(|(_, arena)| arena.spillable()) else { return Ok(0) };
+        let spilled = store.spill(arena);
+        if let Some(mut fragment) = self.fragments[index].take() {
+            self.count_bytes(&mut fragment);
+            self.fragments[index] = Some(fragment);
+        }
         spilled
     }
 }

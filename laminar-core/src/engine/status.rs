@@ -6,6 +6,9 @@ use crate::data::EventTime;
 use crate::graph::MemoryPolicy;
 use crate::ids::{Epoch, ObjectId, OperatorId, ReactorId};
 use crate::operator::OperatorMetrics;
+use crate::reactor::STALL_US;
+
+pub use crate::reactor::LONG_TURNS_US;
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -152,9 +155,6 @@ pub struct StageStatus {
     pub unacknowledged_bytes: u64,
 }
 
-/// Turns are counted by these limits, in microseconds.
-pub const TURN_LIMITS_US: [u64; 7] = [1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000];
-
 /// What checkpoints have written of state since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ImageBytes {
@@ -171,11 +171,9 @@ pub struct ReactorStatus {
     pub reactor: ReactorId,
     /// Turns taken.
     pub turns: u64,
-    /// Turns longer than each of [`TURN_LIMITS_US`].
-    pub turns_over: [u64; TURN_LIMITS_US.len()],
-    /// Turns longer than 5 ms.
-    pub stalls: u64,
-    /// What the newest such turn was doing.
+    /// Turns longer than each of [`LONG_TURNS_US`].
+    pub turns_over: [u64; LONG_TURNS_US.len()],
+    /// What the newest turn longer than [`STALL_US`] was doing.
     pub stall_in: Option<String>,
     /// State that checkpoints have written.
     pub images: ImageBytes,
@@ -189,6 +187,17 @@ pub struct ReactorStatus {
     pub stages: Vec<StageStatus>,
     /// Rows pushed into sources that nobody reads.
     pub rows_unread: u64,
+}
+
+impl ReactorStatus {
+    /// Turns longer than [`STALL_US`].
+    pub fn stalls(&self) -> u64 {
+        LONG_TURNS_US
+            .iter()
+            .zip(self.turns_over)
+            .find_map(|(limit, over)| (*limit == STALL_US).then_some(over))
+            .unwrap_or(0)
+    }
 }
 
 /// One object.

@@ -222,7 +222,8 @@ impl Store {
             let of_requests = pushes.iter_mut().filter_map(Push::requests_arena);
             for (slot, arena) in of_fragments.chain(of_requests).filter(|(_, arena)| arena.is_frozen()) {
                 match self.pages[slot].write_step(arena, self.disk.as_mut(), &mut left)? {
-                    WriteStep::Done => {}
+                    // What was read of it may be kept only if it is what was stored.
+                    WriteStep::Done => arena.check_spilled().map_err(StorageError::disk("keep spilled state"))?,
                     WriteStep::More => return Ok(true),
                     WriteStep::Blocked => return Ok(false),
                 }

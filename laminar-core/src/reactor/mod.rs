@@ -26,6 +26,6 @@ pub use mailbox::Mailbox;
 pub use parker::Parker;
 pub use pin::core_of;
 pub use port::{Clock, Next, Now, Spawn, SpawnError, Task, Unpark};
-pub use shell::{Backend, LONG_TURN_US, Make, STALL_US, Seat, ShellError, Start, StoppedReactor, Turn, Turning};
+pub use shell::{Backend, LONG_TURNS_US, Make, STALL_US, Seat, ShellError, Start, StoppedReactor, Turn, Turning};
 pub use threads::ThreadSpawn;
 pub use watch::Watch;

@@ -34,12 +34,12 @@ pub trait Turning {
     /// Ends it, after the turn that stopped it; may wait for the disk.
     fn close(&mut self) {}
 
-    /// Takes note that the last turn took this many microseconds, above [`LONG_TURN_US`].
+    /// Takes note that the last turn took this many microseconds, more than the least of [`LONG_TURNS_US`].
     fn took_long(&mut self, micros: u64);
 }
 
-/// Turns longer than this are counted: 1 ms.
-pub const LONG_TURN_US: u64 = 1_000;
+/// Turns are counted by these limits, in microseconds, ascending.
+pub const LONG_TURNS_US: [u64; 7] = [1_000, 2_000, STALL_US, 10_000, 20_000, 50_000, 100_000];
 /// Turns longer than this are named: 5 ms.
 pub const STALL_US: u64 = 5_000;
 
@@ -145,7 +145,7 @@ pub(super) fn timed_turn(engine: &mut dyn Turning, clock: &dyn Clock) -> Turn {
     let now = clock.now();
     let turn = engine.turn(now);
     let micros = clock.now().micros.saturating_sub(now.micros);
-    if micros > LONG_TURN_US {
+    if micros > LONG_TURNS_US[0] {
         engine.took_long(micros);
     }
     turn

@@ -1,7 +1,7 @@
 //! Queries that spill: their memory stays near the limit while their state grows far beyond it, and their answers are
 //! those of a query without a limit.
 
-use laminar_storage::disk::SimMachine;
+use laminar_storage::disk::{DiskErrorKind, SimMachine};
 
 use super::durable::{copy_of, deploy, kept, rows_of};
 use super::kit::*;
@@ -85,6 +85,60 @@ fn a_query_that_finds_the_disk_full_waits_with_the_reason_and_goes_on_when_there
         assert_eq!(rows_of(&mut driver, 2), as_rows(&all), "{reactors} reactors");
         assert!(state_and_spilled(&mut driver, 2).1 > LIMIT);
     }
+}
+
+#[test]
+fn a_limit_that_was_raised_counts_at_once_for_what_waits_for_the_disk() {
+    for policy in [MemoryPolicy::Spill, MemoryPolicy::Backpressure] {
+        let feeds = Feeds::new(2);
+        let machine = SimMachine::new(14);
+        let mut driver = open(&machine, 2, &feeds, 1);
+        deploy(&mut driver, vec![source(1, Some("test"), 0), limited(kept(2, 1), MemoryPolicy::Spill)]);
+        driver.advance(1_000_000).unwrap();
+        machine.set_capacity(machine.bytes());
+        let all = rows(0, ROWS / 2);
+        feed(&mut driver, &feeds, &all, 2);
+        assert!(is_full(&mut driver, 2));
+        raise(&mut driver, 2, memory(16 * LIMIT, policy));
+        driver.advance(1_000_000).unwrap();
+        assert_eq!((rows_of(&mut driver, 2), is_full(&mut driver, 2)), (as_rows(&all), false), "{policy:?}");
+        machine.set_capacity(u64::MAX);
+        driver.advance(5_000_000).unwrap();
+        let (state, spilled) = state_and_spilled(&mut driver, 2);
+        assert!(state > 2 * LIMIT && spilled == 0, "{policy:?}: {spilled} of {state} bytes went for the former limit");
+    }
+}
+
+/// What the kernel could not write out of a scratch file may be read as something else: nothing of it is kept.
+#[test]
+fn a_checkpoint_of_spilled_state_that_the_disk_has_lost_is_not_taken() {
+    let (first, all) = (rows(0, ROWS / 2), rows(0, ROWS / 2 + 100));
+    let run = |failing: Option<u64>| {
+        let feeds = Feeds::new(2);
+        let machine = SimMachine::new(15);
+        let mut driver = open(&machine, 1, &feeds, 1);
+        deploy(&mut driver, vec![source(1, Some("test"), 0), limited(kept(2, 1), MemoryPolicy::Spill)]);
+        feed(&mut driver, &feeds, &first, 2);
+        checkpoint(&mut driver);
+        assert!(state_and_spilled(&mut driver, 2).1 > 0);
+        let before = machine.operations();
+        if let Some(number) = failing {
+            machine.fail_at(number, DiskErrorKind::Io);
+        }
+        feeds.push(0, &all[first.len()..]);
+        driver.advance(1_000).unwrap();
+        let answer = driver.wait(|handle, reply| handle.checkpoint(reply));
+        let checked = machine.trace().into_iter().find(|op| op.number >= before && op.what == "write out");
+        (machine, feeds, answer, checked.unwrap().number)
+    };
+    let (_, _, answer, checked) = run(None);
+    answer.unwrap();
+    let (machine, feeds, answer, _) = run(Some(checked));
+    let refused = answer.unwrap_err().to_string();
+    assert!(refused.contains("write out"), "{refused}");
+    let mut driver = open(&machine.crash(3), 1, &feeds, 2);
+    driver.advance(5_000_000).unwrap();
+    assert_eq!(rows_of(&mut driver, 2), as_rows(&all), "what the last checkpoint has, and the rest again");
 }
 
 /// A reactor that had spilled its share grew again before the last one answered, and nobody was told anew.
