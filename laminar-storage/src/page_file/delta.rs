@@ -10,10 +10,11 @@ use crate::ids::ObjectId;
 const DELTA_KIND: u32 = 0x544c_4544;
 pub(super) const HEADER_BYTES: usize = 24;
 const PAGE_ROW_BYTES: usize = 16;
-/// A delta with its head is at most so long; small enough to be written in one turn, and four fill a slot.
+/// A delta with its head is at most so long, small enough to be written in one turn, and four fill a slot; unless its
+/// arena has so many that they should be as long as a slot.
 pub(super) const DELTA_BYTES: usize = 512 << 10;
 /// Pages of a delta, at most: so much is noted in one turn.
-const DELTA_PAGES: usize = 4096;
+pub(super) const DELTA_PAGES: usize = 4096;
 
 /// A delta that is being filled.
 #[derive(Default)]

@@ -10,11 +10,10 @@
 //! [`Bounds::deltas`] at most; and what a checkpoint writes for this is bounded by what changed. No block is chosen twice.
 //! Decision 0064.
 
-use super::delta::DELTA_BYTES;
+use super::delta::{DELTA_BYTES, DELTA_PAGES};
 use super::image::{ArenaState, LiveDelta, SEGMENT_BLOCKS, SEGMENT_PAGES};
 use super::layout::TABLE_ROWS;
 use super::slot::units;
-use super::write::LONG_DELTA_PAGES;
 use crate::arena::{Arena, BLOCK_BYTES, FoldRequest};
 use std::collections::BTreeSet;
 
@@ -120,10 +119,10 @@ fn blocks_above(state: &ArenaState) -> u64 {
     living.saturating_sub(most)
 }
 
-/// What a delta's living blocks take of one that holds `room` blocks or [`LONG_DELTA_PAGES`] pages.
+/// What a delta's living blocks take of one that holds `room` blocks or [`DELTA_PAGES`] pages.
 fn fill(delta: &LiveDelta, room: u32) -> u32 {
     let pages = delta.live.min(delta.pages.len() as u32);
-    delta.live.max(pages * (room / LONG_DELTA_PAGES as u32)).min(room)
+    delta.live.max(pages * (room / DELTA_PAGES as u32)).min(room)
 }
 
 /// Space with living and dead blocks.

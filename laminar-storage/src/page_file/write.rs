@@ -2,7 +2,7 @@
 //!
 //! Invariant: an arena's frozen image is written as it was at the barrier, whatever is stored meanwhile.
 
-use super::delta::DeltaBuilder;
+use super::delta::{DELTA_PAGES, DeltaBuilder};
 use super::extent::Extents;
 use super::file::PageFile;
 use super::finish::Stage;
@@ -15,8 +15,6 @@ use crate::error::{Result, StorageError};
 
 /// A whole segment is copied in pieces of this many pages.
 const PIECE_PAGES: usize = 64;
-/// Pages of a delta that fills a slot, at most: so much is noted in one turn.
-pub(super) const LONG_DELTA_PAGES: usize = 4096;
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +45,7 @@ impl ArenaWrite {
     /// Whether the delta must be written before the next page. `is_long`: it may fill a slot.
     fn is_full(&self, is_long: bool) -> bool {
         let next = self.delta.len() + PAGE_BYTES + BLOCK_BYTES;
-        let fits = next as u64 <= SLOT_BYTES && self.delta.pages.len() < LONG_DELTA_PAGES;
+        let fits = next as u64 <= SLOT_BYTES && self.delta.pages.len() < DELTA_PAGES;
         self.delta.is_full() && !(is_long && fits)
     }
 
