@@ -3,7 +3,7 @@
 use std::io::{BufWriter, Write as _};
 
 use crate::process::Server;
-use crate::tried::{SmallDisk, answer, expect};
+use crate::tried::{answer, expect};
 
 const ROWS: u64 = 150_000;
 /// Bytes of a value: the state is some forty times the limit.
@@ -84,44 +84,4 @@ async fn a_view_many_times_its_limit_stays_small_in_memory_and_is_whole_after_ki
     expect(&client, "SHOW CREATE big", &["memory_policy = 'spill'"]).await;
     client.batch_execute("ALTER MATERIALIZED VIEW big SET (memory_policy = 'backpressure')").await.unwrap();
     expect(&client, "SHOW PIPELINES", &["big materialized view s running"]).await;
-}
-
-/// Bytes that a process may still take of a disk.
-fn free(directory: &std::path::Path) -> u64 {
-    let output = std::process::Command::new("df").args(["--output=avail", "-B1"]).arg(directory).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).lines().last().unwrap().trim().parse().unwrap()
-}
-
-/// Without checkpoints no log would ever be freed, so what spills must not take the last space.
-#[tokio::test]
-async fn a_query_that_finds_no_room_to_spill_leaves_some_to_checkpoints_and_inserts() {
-    const LEFT: u64 = SmallDisk::BYTES / 16 + (1 << 20);
-    let Some(disk) = SmallDisk::new() else {
-        println!("skipped: a loop device needs root and the right to mount");
-        return;
-    };
-    let mut server = Server::in_data_dir(&disk.path().join("data"), FILES);
-    write_rows(&server, 4_000);
-    let client = server.connect().await;
-    client.batch_execute("CREATE TABLE t (id BIGINT PRIMARY KEY); INSERT INTO t VALUES (1); CHECKPOINT").await.unwrap();
-    let ballast = disk.path().join("ballast");
-    let mut file = std::fs::File::create(&ballast).unwrap();
-    while free(&disk.path()) > LEFT {
-        file.write_all(&[0; 1 << 16]).unwrap();
-    }
-    drop(file);
-    client.batch_execute(&big(1 << 20)).await.unwrap();
-    expect(&client, "SHOW PIPELINES", &["big materialized view s waiting"]).await;
-    let (_, pipeline) = server.http("GET", "/api/v1/pipelines/big", None);
-    assert!(pipeline.contains("are kept for files that must survive"), "{pipeline}");
-    for id in 2..100 {
-        client.batch_execute(&format!("INSERT INTO t VALUES ({id}); CHECKPOINT")).await.unwrap();
-    }
-    std::fs::remove_file(&ballast).unwrap();
-    expect(&client, "SELECT count(*) FROM big", &["4000"]).await;
-    server.crash();
-    server.resume();
-    let client = server.connect().await;
-    assert_eq!(answer(&client, "SELECT count(*) FROM t").await, "99");
-    expect(&client, "SELECT count(*) FROM big", &["4000"]).await;
 }

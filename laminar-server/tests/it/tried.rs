@@ -173,15 +173,15 @@ async fn malformed_records_are_kept_with_place_reason_and_bytes_where_somebody_r
 }
 
 /// A small file system of its own.
-pub struct SmallDisk {
+struct SmallDisk {
     directory: tempfile::TempDir,
 }
 
 impl SmallDisk {
-    pub const BYTES: u64 = 64 << 20;
+    const BYTES: u64 = 64 << 20;
 
     /// None where the machine cannot have one: not root, or loop devices are not allowed.
-    pub fn new() -> Option<Self> {
+    fn new() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let image = directory.path().join("image");
         std::fs::File::create(&image).unwrap().set_len(SmallDisk::BYTES).unwrap();
@@ -208,7 +208,7 @@ impl SmallDisk {
         assert!(Command::new("mount").args(["-o", "loop"]).args([image, mount]).status().unwrap().success());
     }
 
-    pub fn path(&self) -> std::path::PathBuf {
+    fn path(&self) -> std::path::PathBuf {
         self.directory.path().join("disk")
     }
 }
