@@ -87,13 +87,22 @@ pub fn spread(values: &[f64]) -> (f64, f64, f64) {
     (sorted[0], sorted[sorted.len() / 2], sorted[sorted.len() - 1])
 }
 
+const TICKS_PER_SECOND: f64 = 100.0;
+
 /// User + system CPU seconds of this process so far, all its threads, in steps of a clock tick (10 ms).
 pub fn cpu_seconds() -> f64 {
-    const TICKS_PER_SECOND: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
     ticks as f64 / TICKS_PER_SECOND
+}
+
+/// Seconds of processor time that the host took from this machine so far, all cores, in steps of a clock tick; 0 where it
+/// does not tell.
+pub fn stolen_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks = stat.lines().next().and_then(|cpu| cpu.split_whitespace().nth(8)).and_then(|ticks| ticks.parse().ok());
+    ticks.unwrap_or(0.0) / TICKS_PER_SECOND
 }
 
 /// Prints processor and core count, once a run.

@@ -3,7 +3,9 @@
 //!
 //! Beside the rows that fold into the state, ticks pass through the same reactors to a sink, two a millisecond by an
 //! open schedule: whatever holds a reactor up, a barrier included, holds up a tick, and every tick behind it counts from its
-//! own moment. The same load without checkpoints and the hiccup probe stand beside it.
+//! own moment. The same load without checkpoints and the hiccup probe stand beside it. A machine that others share stands
+//! still at times: beside the quantile over all ticks stands the median of the intervals' own quantiles, in each of which
+//! there is one checkpoint.
 //!
 //! The changing tenth lies in runs of keys all over the state. It is the same one all the time, or another one in each
 //! interval (a checkpoint that falls between has both). Every key of the tenth is touched several times in an interval. What
@@ -16,13 +18,12 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use hdrhistogram::Histogram;
 use laminar_core::connector::Registry;
 use laminar_core::engine::status::{ImageBytes, LONG_TURNS_US};
 use laminar_db::{Database, Status};
 
-use crate::harness::Settings;
-use crate::pacing::{Hiccups, histogram, line, ms, runtime};
+use crate::harness::{Settings, stolen_seconds};
+use crate::pacing::{Hiccups, Lateness, runtime};
 use crate::prepared::{Keep, Prepared, Probe};
 use crate::windowed::{Workload, open};
 
@@ -55,8 +56,10 @@ enum Changing {
 
 /// What one run found.
 struct Found {
-    ticks: Histogram<u64>,
-    hiccups: Histogram<u64>,
+    ticks: Lateness,
+    hiccups: Lateness,
+    /// Processor time that the host took meanwhile, in seconds.
+    stolen: f64,
     state_bytes: u64,
     checkpoints: u64,
     counts: Counts,
@@ -114,9 +117,17 @@ pub fn run(settings: &Settings) {
     ] {
         let found = paced(keys, rate, (changing, period), interval);
         println!("  {name}: {:.2} GiB of state", found.state_bytes as f64 / f64::from(1 << 30));
-        line("  tick at the sink", &found.ticks);
-        line("  hiccup probe (1 ms sleeps)", &found.hiccups);
-        println!("    p99.9 over the probe: {:.3} ms", ms(&found.ticks, 0.999) - ms(&found.hiccups, 0.999));
+        found.ticks.line("  tick at the sink");
+        found.hiccups.line("  hiccup probe (1 ms sleeps)");
+        println!("    the host took {:.0} ms of processor time", found.stolen * 1000.0);
+        let usual = |of: &Lateness| of.usual_ms(0.999, period);
+        println!(
+            "    p99.9 over the probe: {:.3} ms; of each {period:?} by itself, median: {:.3} ms (tick {:.3}, probe {:.3})",
+            found.ticks.ms(0.999) - found.hiccups.ms(0.999),
+            usual(&found.ticks) - usual(&found.hiccups),
+            usual(&found.ticks),
+            usual(&found.hiccups)
+        );
         let turns = LONG_TURNS_US.iter().zip(found.counts.turns_over);
         let turns: Vec<String> = turns.map(|(limit, count)| format!("{} ms: {count}", limit / 1_000)).collect();
         println!("    turns of a reactor longer than {}", turns.join(", "));
@@ -253,7 +264,7 @@ fn paced(keys: usize, rate: f64, (changing, period): (Changing, Duration), inter
         tokio::time::sleep(period * SETTLING as u32).await;
         let status = database.status().await.expect("a status");
         let (checkpoint, before) = (status.checkpoint.newest, Counts::of(&status));
-        let hiccups = Hiccups::start();
+        let (hiccups, stolen) = (Hiccups::start(), stolen_seconds());
         let began = schedule.open();
         let wall = Instant::now();
         let all = (seconds * TICKS_PER_SECOND * TICK_SPLITS) as u64;
@@ -261,16 +272,23 @@ fn paced(keys: usize, rate: f64, (changing, period): (Changing, Duration), inter
             assert!(wall.elapsed() < PATIENCE, "{} of {all} ticks", probe.records());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let hiccups = hiccups.end();
+        let (hiccups, stolen) = (hiccups.end(), stolen_seconds() - stolen);
         let status = database.status().await.expect("a status");
         let counts = Counts::of(&status).since(before);
-        let mut latency = histogram();
+        let mut latency = Lateness::new();
         for (time_ms, arrived) in probe.arrivals() {
-            latency.saturating_record((arrived - began - time_ms * 1000).max(1) as u64);
+            latency.note(time_ms * 1000, arrived - began - time_ms * 1000);
         }
         assert_eq!(latency.len(), all, "each tick arrives once");
         let state_bytes = status.pipelines.iter().map(|pipeline| pipeline.state_bytes).sum();
         database.shutdown().await.expect("a clean end");
-        Found { ticks: latency, hiccups, state_bytes, checkpoints: status.checkpoint.newest - checkpoint, counts }
+        Found {
+            ticks: latency,
+            hiccups,
+            stolen,
+            state_bytes,
+            checkpoints: status.checkpoint.newest - checkpoint,
+            counts,
+        }
     })
 }

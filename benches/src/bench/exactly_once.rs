@@ -7,11 +7,10 @@
 
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use laminar_core::connector::Registry;
 
 use crate::harness::{Settings, spread};
-use crate::pacing::{Hiccups, histogram, line, ms, runtime};
+use crate::pacing::{Hiccups, Lateness, runtime};
 use crate::prepared::{Keep, Prepared, Probe};
 use crate::windowed::{Took, Workload, open};
 
@@ -39,20 +38,20 @@ pub fn run(settings: &Settings) {
     let seconds = ((SECONDS as f64 * settings.scale) as usize).max(5);
     for interval in [Duration::from_millis(100), Duration::from_secs(1)] {
         let (visible, hiccup) = visibility(interval, seconds);
-        line(&format!("row committed, interval {interval:?}"), &visible);
-        line("hiccup probe (1 ms sleeps)", &hiccup);
-        let added = ms(&visible, 0.99) - interval.as_secs_f64() * 1000.0;
+        visible.line(&format!("row committed, interval {interval:?}"));
+        hiccup.line("hiccup probe (1 ms sleeps)");
+        let added = visible.ms(0.99) - interval.as_secs_f64() * 1000.0;
         println!("  p99 beyond the interval: {added:.1} ms (allowed {ALLOWANCE_MS} ms)");
     }
     cost(settings);
 }
 
-fn visibility(interval: Duration, seconds: usize) -> (Histogram<u64>, Histogram<u64>) {
+fn visibility(interval: Duration, seconds: usize) -> (Lateness, Lateness) {
     let rows = RATE * seconds;
     let workload = Workload { rows, splits: 2, keys: 1_000, rows_per_second: RATE, window_us: 1, delay_us: 0 };
     let source = Prepared::new(workload.batches(), Some(RATE as f64 / workload.splits as f64));
     let probe = Probe::keeping(Keep::Records);
-    let mut latency = histogram();
+    let mut latency = Lateness::new();
     let hiccups = Hiccups::start();
     runtime().block_on(async {
         let (database, _directory) = open(Registry::default().source(source.clone()), &probe, 2, interval).await;
@@ -69,7 +68,7 @@ fn visibility(interval: Duration, seconds: usize) -> (Histogram<u64>, Histogram<
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         for (time_ms, committed) in probe.arrivals() {
-            latency.saturating_record((committed - began - time_ms * 1000).max(1) as u64);
+            latency.note(time_ms * 1000, committed - began - time_ms * 1000);
         }
         database.shutdown().await.expect("a clean end");
     });

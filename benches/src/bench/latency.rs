@@ -5,10 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-
 use crate::harness::Settings;
-use crate::pacing::{Hiccups, histogram, line, ms, runtime};
+use crate::pacing::{Hiccups, Lateness, runtime};
 use crate::prepared::{Keep, Prepared, Probe};
 use crate::windowed::Workload;
 
@@ -24,9 +22,9 @@ pub fn run(settings: &Settings) {
     println!("  full rate {:.2} M rows/s on {reactors} reactors; load {:.2} M rows/s", full / 1e6, rate / 1e6);
     let seconds = ((SECONDS as f64 * settings.scale) as usize).max(3);
     let (latency, hiccup) = paced(rate, seconds, reactors);
-    line("window result at the sink", &latency);
-    line("hiccup probe (1 ms sleeps)", &hiccup);
-    println!("  p99 over the probe: {:.3} ms", ms(&latency, 0.99) - ms(&hiccup, 0.99));
+    latency.line("window result at the sink");
+    hiccup.line("hiccup probe (1 ms sleeps)");
+    println!("  p99 over the probe: {:.3} ms", latency.ms(0.99) - hiccup.ms(0.99));
 }
 
 fn workload(rows: usize, rate: f64) -> Workload {
@@ -52,12 +50,12 @@ fn full_rate(rows: usize, reactors: usize) -> f64 {
     })
 }
 
-fn paced(rate: f64, seconds: usize, reactors: usize) -> (Histogram<u64>, Histogram<u64>) {
+fn paced(rate: f64, seconds: usize, reactors: usize) -> (Lateness, Lateness) {
     let workload = workload((rate * seconds as f64) as usize, rate);
     let source = Prepared::new(workload.batches(), Some(rate / workload.splits as f64));
     let probe = Probe::keeping(Keep::Frames);
     let hiccups = Hiccups::start();
-    let mut latency = histogram();
+    let mut latency = Lateness::new();
     runtime().block_on(async {
         let (database, _directory) = workload.deploy(&source, &probe, reactors).await;
         let began = source.open();
@@ -67,7 +65,7 @@ fn paced(rate: f64, seconds: usize, reactors: usize) -> (Histogram<u64>, Histogr
             let end = (time_ms * 1000 / WINDOW_US + 1) * WINDOW_US + DELAY_US;
             // The last windows close by the end of the input, not by a row.
             if end < (seconds as i64 - 1) * 1_000_000 {
-                latency.saturating_record((arrived - began - end).max(1) as u64);
+                latency.note(end, arrived - began - end);
             }
         }
         database.shutdown().await.expect("a clean end");
