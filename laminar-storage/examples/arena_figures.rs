@@ -16,6 +16,8 @@ type Error = Box<dyn std::error::Error>;
 const TABLE: TableKey = TableKey { operator: OperatorId(1), part: 0 };
 const SHAPE: TableShape = TableShape::fixed(8, 16);
 const BATCH: usize = 4096;
+/// Checkpoints after which blocks of each page stand in about so many deltas.
+const SCATTERED: usize = 8;
 
 fn main() -> Result<(), Error> {
     if let Some(gibibytes) = std::env::args().nth(1) {
@@ -252,20 +254,39 @@ fn restart(bytes: u64) -> Result<(), Error> {
     let mark = checkpoint(&mut file, &mut disk, &mut arena)?;
     let (cpu, wall) = (started.elapsed_ns() / 1e9, wall.elapsed().as_secs_f64());
     println!("full checkpoint of {} bytes: {cpu:.2} s, wall {wall:.2} s", arena.bytes_used());
-    drop(arena);
-    drop(file);
-    for _ in 0..2 {
-        let (started, wall) = (Cpu::now(), Instant::now());
-        let (_file, mut arenas) = PageFile::restore(&mut disk, path, ShardId(0), &[mark], ArenaOptions::new)?;
-        let bytes: u64 = arenas.iter().map(Arena::bytes_used).sum();
-        println!("restart with {bytes} bytes: can be used after {:.0} ms", wall.elapsed().as_secs_f64() * 1e3);
-        for arena in &mut arenas {
-            while arena.load_step()? {}
+    drop((arena, file));
+    let (mut file, mut arena) = read_back(&mut disk, path, mark)?;
+    let table = arena.open_table(TABLE, SHAPE)?;
+    let before = file.written_bytes();
+    let (mut random, mut mark) = (Random(42), mark);
+    for _ in 0..SCATTERED {
+        for _ in 0..keys / 64 {
+            let key = random.below(keys);
+            let slot = arena.get(table, hash(key), &key.to_le_bytes()).ok_or("a key is gone")?;
+            arena.value_mut(table, slot)[0] += 1;
         }
-        let (cpu, wall) = (started.elapsed_ns() / 1e9, wall.elapsed().as_secs_f64());
-        println!("read back, verified and looked through: {cpu:.2} s, wall {wall:.2} s");
+        mark = checkpoint(&mut file, &mut disk, &mut arena)?;
     }
+    println!("{SCATTERED} checkpoints of blocks all over: {} bytes written", file.written_bytes() - before);
+    drop((arena, file));
+    read_back(&mut disk, path, mark)?;
     Ok(())
+}
+
+/// Restarts with what a mark names.
+fn read_back(disk: &mut dyn Disk, path: &Path, mark: PageFileMark) -> Result<(PageFile, Arena), Error> {
+    let (started, wall) = (Cpu::now(), Instant::now());
+    let (file, mut arenas) = PageFile::restore(disk, path, ShardId(0), &[mark], ArenaOptions::new)?;
+    let mut arena = arenas.pop().ok_or("no arena")?;
+    println!(
+        "restart with {} bytes: can be used after {:.0} ms",
+        arena.bytes_used(),
+        wall.elapsed().as_secs_f64() * 1e3
+    );
+    while arena.load_step()? {}
+    let (cpu, wall) = (started.elapsed_ns() / 1e9, wall.elapsed().as_secs_f64());
+    println!("read back, verified and looked through: {cpu:.2} s, wall {wall:.2} s");
+    Ok((file, arena))
 }
 
 fn idle(count: u64) -> Result<(), Error> {

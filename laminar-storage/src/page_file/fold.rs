@@ -242,7 +242,7 @@ impl Moves<'_> {
         let first = segment * SEGMENT_PAGES;
         let mut masks = vec![u64::MAX; SEGMENT_PAGES as usize];
         for row in self.state.rows[segment as usize].iter() {
-            masks[row.page() as usize] &= !row.mask;
+            masks[row.place.page() as usize] &= !row.mask;
         }
         self.choose((first..).zip(masks).filter(|(_, mask)| *mask != 0).collect())
     }

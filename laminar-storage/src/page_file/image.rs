@@ -6,7 +6,7 @@
 use super::extent::Extents;
 use super::fold::Bounds;
 use super::layout::{DeltaRow, SLOT_BYTES, SegmentRow};
-use super::rows::{Row, Rows};
+use super::rows::{Place, Row, Rows};
 use super::slot::units;
 use crate::arena::{BLOCK_BYTES, SEGMENT_BYTES};
 use std::collections::BTreeMap;
@@ -156,7 +156,7 @@ impl ArenaState {
     /// A segment was written whole (its slot is named for this state).
     pub(super) fn set_segment(&mut self, segment: usize, row: SegmentRow, extents: &mut Extents) {
         for row in std::mem::take(&mut self.rows[segment]).iter() {
-            kill(&mut self.deltas, row.delta(), row.mask.count_ones(), extents);
+            kill(&mut self.deltas, row.place.delta(), row.mask.count_ones(), extents);
         }
         self.delta_blocks[segment] = 0;
         let old = std::mem::replace(&mut self.segments[segment], row);
@@ -168,7 +168,7 @@ impl ArenaState {
     /// Living blocks of a page in a delta.
     pub(super) fn living(&self, page: u32, delta: u64) -> u64 {
         let rows = self.rows.get((page / SEGMENT_PAGES) as usize);
-        rows.map_or(0, |rows| rows.living(page % SEGMENT_PAGES, delta))
+        rows.map_or(0, |rows| rows.living(Place::new(page % SEGMENT_PAGES, delta)))
     }
 
     /// Gives up everything that this state names.

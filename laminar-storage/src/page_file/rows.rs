@@ -3,28 +3,37 @@
 //! Invariant: rows are in the order of their pages, those of a page in the order of their deltas; the masks of a page
 //! are disjoint, and none is empty.
 
-/// Pages of a segment fit below, deltas are counted in the rest.
+/// Deltas are counted below, pages of a segment above.
 const DELTA_BITS: u32 = 48;
+
+/// One page of a segment in one delta; by page, then by delta.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place(u64);
+
+impl Place {
+    pub(super) fn new(page: u32, delta: u64) -> Self {
+        Self(u64::from(page) << DELTA_BITS | delta)
+    }
+
+    pub(super) fn page(self) -> u32 {
+        (self.0 >> DELTA_BITS) as u32
+    }
+
+    pub(super) fn delta(self) -> u64 {
+        self.0 & ((1 << DELTA_BITS) - 1)
+    }
+}
 
 /// Living blocks of one page in one delta.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
-    /// Page in its segment, then delta.
-    place: u64,
+    pub(super) place: Place,
     pub(super) mask: u64,
 }
 
 impl Row {
     pub(super) fn new(page: u32, delta: u64, mask: u64) -> Self {
-        Self { place: u64::from(page) << DELTA_BITS | delta, mask }
-    }
-
-    pub(super) fn page(&self) -> u32 {
-        (self.place >> DELTA_BITS) as u32
-    }
-
-    pub(super) fn delta(&self) -> u64 {
-        self.place & ((1 << DELTA_BITS) - 1)
+        Self { place: Place::new(page, delta), mask }
     }
 }
 
@@ -42,10 +51,21 @@ impl Rows {
     }
 
     /// Living blocks of a page in a delta.
-    pub(super) fn living(&self, page: u32, delta: u64) -> u64 {
-        let place = Row::new(page, delta, 0).place;
+    pub(super) fn living(&self, place: Place) -> u64 {
         let from = self.0.partition_point(|row| row.place < place);
         self.0[from..].iter().take_while(|row| row.place == place).fold(0, |all, row| all | row.mask)
+    }
+
+    /// The same of many, which are in order, in one pass.
+    pub(super) fn living_in_order<'a>(
+        &'a self,
+        places: impl Iterator<Item = Place> + 'a,
+    ) -> impl Iterator<Item = u64> + 'a {
+        let mut rest = &self.0[..];
+        places.map(move |place| {
+            rest = &rest[rest.iter().take_while(|row| row.place < place).count()..];
+            rest.iter().take_while(|row| row.place == place).fold(0, |all, row| all | row.mask)
+        })
     }
 
     /// Adds rows of deltas that are younger than all rows here, in any order. A block stays in the youngest; `dead`
@@ -56,17 +76,17 @@ impl Rows {
         younger.sort_by_key(|row| row.place);
         let mut out = Vec::with_capacity(self.0.len() + younger.len());
         let mut rest = &self.0[..];
-        for younger in younger.chunk_by(|one, next| one.page() == next.page()) {
-            let page = younger[0].page();
-            let (before, from) = rest.split_at(rest.partition_point(|row| row.page() < page));
-            let (older, after) = from.split_at(from.iter().take_while(|row| row.page() == page).count());
+        for younger in younger.chunk_by(|one, next| one.place.page() == next.place.page()) {
+            let page = younger[0].place.page();
+            let (before, from) = rest.split_at(rest.partition_point(|row| row.place.page() < page));
+            let (older, after) = from.split_at(from.iter().take_while(|row| row.place.page() == page).count());
             out.extend_from_slice(before);
             let start = out.len();
             let mut hidden = 0;
             for row in younger.iter().rev().chain(older.iter().rev()) {
                 let lost = row.mask & hidden;
                 if lost != 0 {
-                    dead(row.delta(), lost.count_ones());
+                    dead(row.place.delta(), lost.count_ones());
                 }
                 let mask = row.mask & !hidden;
                 if mask != 0 {
@@ -176,7 +196,9 @@ mod tests {
         let rows = model.rows();
         for segment in 0..SEGMENTS {
             let first = segment * SEGMENT_PAGES;
-            let found = state.rows[segment as usize].iter().map(|row| ((first + row.page(), row.delta()), row.mask));
+            let found = state.rows[segment as usize]
+                .iter()
+                .map(|row| ((first + row.place.page(), row.place.delta()), row.mask));
             let expected = rows.range((first, 0)..(first + SEGMENT_PAGES, 0)).map(|(place, mask)| (*place, *mask));
             assert!(found.eq(expected), "segment {segment}");
             assert_eq!(state.delta_blocks[segment as usize] as usize, model.of_segment(segment).count());

@@ -7,8 +7,9 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::delta::DeltaPage;
-use super::image::ArenaState;
+use super::image::{ArenaState, SEGMENT_PAGES};
 use super::layout::{SLOT_BYTES, SegmentRow};
+use super::rows::Place;
 use crate::arena::{ArenaError, BLOCK_BYTES, PAGE_BYTES, SEGMENT_BYTES, SegmentSource};
 use crate::disk::ReadAt;
 use crate::error::{Result, StorageError};
@@ -22,7 +23,7 @@ const READ_BYTES: usize = 256 << 10;
 struct Part {
     /// In the file.
     offset: u64,
-    page: u32,
+    place: Place,
     crc: u32,
     mask: u64,
     /// Those that no younger delta replaces.
@@ -61,15 +62,19 @@ impl ImageSource {
         let mut parts = vec![Vec::new(); state.segments.len()];
         for (number, start, pages) in heads {
             for DeltaPage { page, crc, mask, at } in pages {
-                let living = state.living(*page, *number);
-                if living != 0 {
-                    let offset = start + *at as u64;
-                    let part = Part { offset, page: *page, crc: *crc, mask: *mask, living };
-                    parts[*page as usize * PAGE_BYTES / SEGMENT_BYTES].push(part);
-                }
+                let (offset, place) = (start + *at as u64, Place::new(page % SEGMENT_PAGES, *number));
+                let part = Part { offset, place, crc: *crc, mask: *mask, living: 0 };
+                parts[(page / SEGMENT_PAGES) as usize].push(part);
             }
         }
-        parts.iter_mut().for_each(|parts: &mut Vec<Part>| parts.sort_unstable_by_key(|part| part.offset));
+        for (parts, rows) in parts.iter_mut().zip(&state.rows) {
+            parts.sort_unstable_by_key(|part: &Part| part.place);
+            let living: Vec<u64> = rows.living_in_order(parts.iter().map(|part| part.place)).collect();
+            parts.iter_mut().zip(living).for_each(|(part, living)| part.living = living);
+            parts.retain(|part| part.living != 0);
+            parts.shrink_to_fit();
+            parts.sort_unstable_by_key(|part| part.offset);
+        }
         Self { reader, path, arena, segments: state.segments.clone(), parts: RefCell::new(parts) }
     }
 
@@ -88,8 +93,8 @@ impl ImageSource {
         Ok(())
     }
 
-    /// Puts neighbouring parts in place.
-    fn read_parts(&self, parts: &[Part], into: &mut [u8]) -> Result<()> {
+    /// Puts neighbouring parts of a segment in place.
+    fn read_parts(&self, segment: usize, parts: &[Part], into: &mut [u8]) -> Result<()> {
         let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Ok(()) };
         let mut bytes = vec![0; (last.end() - first.offset) as usize];
         self.read_exact(first.offset, &mut bytes)?;
@@ -97,10 +102,11 @@ impl ImageSource {
             let from = (part.offset - first.offset) as usize;
             let blocks = &bytes[from..from + part.bytes()];
             if crc32c::crc32c(blocks) != part.crc {
-                let detail = format!("blocks of page {} of pipeline {} fail their checksum", part.page, self.arena);
+                let page = segment * SEGMENT_PAGES as usize + part.place.page() as usize;
+                let detail = format!("blocks of page {page} of pipeline {} fail their checksum", self.arena);
                 return Err(self.rot(part.offset, detail));
             }
-            let page = part.page as usize * PAGE_BYTES % SEGMENT_BYTES;
+            let page = part.place.page() as usize * PAGE_BYTES;
             let (mut rest, mut blocks) = (part.mask, blocks.chunks_exact(BLOCK_BYTES));
             while let (true, Some(bytes)) = (rest != 0, blocks.next()) {
                 let block = rest.trailing_zeros() as usize;
@@ -138,7 +144,7 @@ impl SegmentSource for ImageSource {
                 next.offset == parts[at - 1].end() && next.end() - parts[from].offset <= READ_BYTES as u64
             });
             if !joins {
-                self.read_parts(&parts[from..at], into)?;
+                self.read_parts(segment, &parts[from..at], into)?;
                 from = at;
             }
         }
