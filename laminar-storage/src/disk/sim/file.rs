@@ -110,7 +110,10 @@ impl SimFile {
         if self.sync_broken {
             return;
         }
-        self.durable = self.seen.clone();
+        self.durable.resize(self.seen.len());
+        for sector in self.history.keys() {
+            self.durable.share_chunk(&self.seen, sector * SECTOR);
+        }
         self.history.clear();
         self.lengths.clear();
     }

@@ -62,6 +62,14 @@ impl Image {
         }
     }
 
+    /// Takes over the chunk around a place of an image of the same length; behind its end there is none.
+    pub(super) fn share_chunk(&mut self, from: &Self, offset: usize) {
+        let at = offset / CHUNK;
+        if let (Some(into), Some(chunk)) = (self.chunks.get_mut(at), from.chunks.get(at)) {
+            into.clone_from(chunk);
+        }
+    }
+
     pub(super) fn resize(&mut self, len: usize) {
         let cut = self.len.min(len.next_multiple_of(CHUNK));
         if len < cut {

@@ -183,3 +183,31 @@ fn rot_changes_bytes_durably_and_a_cut_file_stays_cut() {
     assert!(machine.cut(Path::new("a"), 10));
     assert_eq!(machine.crash(2).content(Path::new("a")), Some(vec![1; 10]));
 }
+
+#[test]
+fn a_sync_makes_durable_whatever_was_written_cut_and_grown_before() {
+    let mut synced = 0;
+    for seed in 0..50 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let machine = SimMachine::new(seed);
+        write_and_sync(&machine, "a", &[9; 20_000]);
+        let mut disk = machine.disk();
+        let file = disk.open(Path::new("a")).unwrap();
+        let mut blocking = Blocking::new(&mut disk);
+        for byte in 1..60 {
+            match random.u32(..8) {
+                0 => blocking.run(DiskOp::Truncate { file, len: random.u64(..40_000) }).unwrap(),
+                1 => blocking.run(DiskOp::Allocate { file, offset: 0, len: random.u64(..40_000) }).unwrap(),
+                2 => blocking.sync(file).unwrap(),
+                _ => blocking.write(file, random.u64(..30_000), vec![byte; random.usize(1..9_000)]).unwrap(),
+            }
+            if random.u32(..5) == 0 {
+                blocking.sync(file).unwrap();
+                let left = machine.crash_keeping(Kept::Nothing, 1).content(Path::new("a"));
+                assert!(left == machine.content(Path::new("a")), "seed {seed}, step {byte}");
+                synced += 1;
+            }
+        }
+    }
+    assert!(synced > 100, "{synced}");
+}

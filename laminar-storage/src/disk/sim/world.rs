@@ -179,14 +179,14 @@ impl World {
             else {
                 return;
             };
-            let pending = self.pending[index].clone();
+            let pending = self.pending.remove(index);
             let result = self.execute(&pending);
             if self.dead {
                 // It stays pending: whether it took effect is for the power cut to decide.
+                self.pending.insert(index, pending);
                 self.fail_all(handle);
                 return;
             }
-            self.pending.remove(index);
             self.counters.count(Work::from(&pending.op), &result);
             self.arrived[handle].push_back(Completion { ticket: pending.ticket, result });
         }
