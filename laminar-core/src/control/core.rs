@@ -156,6 +156,11 @@ impl Control {
         }
     }
 
+    /// Whether a letter waits.
+    pub fn is_woken(&self) -> bool {
+        self.mailbox.waiting()
+    }
+
     /// Sends a command to every reactor.
     pub(super) fn broadcast(&self, command: impl Fn() -> Command) {
         for reactor in &self.reactors {
@@ -367,6 +372,6 @@ impl Task for Control {
             return Next::Done;
         }
         let until = self.drive_epochs(now).into_iter().chain(self.end_drain(now)).min();
-        if self.mailbox.waiting() { Next::Again } else { Next::Wait(until) }
+        if self.is_woken() { Next::Again } else { Next::Wait(until) }
     }
 }

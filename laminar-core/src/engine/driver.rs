@@ -50,6 +50,7 @@ pub struct Driver {
     engines: Vec<Engine>,
     /// When each engine has something to do without a wake.
     engines_due: Vec<Option<u64>>,
+    engines_ended: Vec<bool>,
     control: Control,
     control_due: Option<u64>,
     spawned: Arc<Collected>,
@@ -131,6 +132,7 @@ impl Driver {
         let engines: Vec<Engine> = engines.into_iter().map(|engine| engine.grow(Box::new(machine.disk()))).collect();
         Self {
             engines_due: vec![None; engines.len()],
+            engines_ended: vec![false; engines.len()],
             engines,
             control,
             control_due: Some(0),
@@ -190,7 +192,10 @@ impl Driver {
                     busy |= due.is_some_and(|due| due <= now.micros);
                     self.engines_due[index] = due;
                 }
-                Turn::Stopped => self.engines[index].close(),
+                Turn::Stopped => {
+                    self.engines_ended[index] = true;
+                    self.engines[index].close();
+                }
             }
         }
         busy |= self.step_control(now);
@@ -233,16 +238,22 @@ impl Driver {
         busy
     }
 
+    /// Whether somebody who did nothing in the last round was woken since: the look of the shells before they sleep.
+    fn is_woken(&mut self) -> bool {
+        let mut engines = self.engines.iter_mut().zip(&self.engines_ended);
+        engines.any(|(engine, ended)| !ended && engine.has_work())
+            || self.control.is_woken()
+            || self.tasks.iter().any(|waiting| waiting.parker.is_woken())
+            || !self.spawned.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Runs until nothing is left to do at the present moment.
     ///
     /// # Errors
     /// It does not come to rest.
     pub fn settle(&mut self) -> Result<(), EngineError> {
-        let mut quiet = 0;
         for _ in 0..ROUNDS {
-            quiet = if self.round() { 0 } else { quiet + 1 };
-            // What one round posts, the next one sees; two quiet rounds leave nothing behind.
-            if quiet > 2 {
+            if !self.round() && !self.is_woken() {
                 return Ok(());
             }
         }

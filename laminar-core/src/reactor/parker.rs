@@ -29,6 +29,11 @@ impl Parker {
         *woken = false;
     }
 
+    /// Whether an unpark waits.
+    pub fn is_woken(&self) -> bool {
+        *self.woken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes a waiting unpark without sleeping.
     pub fn take(&self) -> bool {
         std::mem::take(&mut *self.woken.lock().unwrap_or_else(PoisonError::into_inner))
