@@ -39,6 +39,23 @@ impl Roots {
         Ok(self.existing(parent)?.join(name))
     }
 
+    /// That a path lies below a root, as far as it exists today.
+    ///
+    /// # Errors
+    /// `LDB-6402` it lies outside of the roots.
+    pub fn permit(&self, path: &Path) -> Result<(), ConnectorError> {
+        let path = &std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
+        // Of a root that is not there, a volume that is not mounted, nothing can be said yet.
+        let may_come = |root: &PathBuf| {
+            let root = std::path::absolute(root).unwrap_or_default();
+            path.starts_with(&root) && !root.exists()
+        };
+        match path.ancestors().find_map(|there| there.canonicalize().ok()) {
+            Some(real) if !self.0.iter().any(may_come) => self.allow(&real, path),
+            _ => Ok(()),
+        }
+    }
+
     fn allow(&self, real: &Path, given: &Path) -> Result<(), ConnectorError> {
         let below = |root: &PathBuf| root.canonicalize().is_ok_and(|root| real.starts_with(root));
         if self.0.iter().any(below) {

@@ -59,7 +59,7 @@ impl SinkFactory for FileSinkFactory {
             );
             return Err(ConnectorError::user("LDB-6411", message));
         }
-        Ok(())
+        self.roots.permit(Path::new(&options.path))
     }
 
     fn create(&self, spec: &SinkSpec, identity: SinkIdentity) -> Result<Box<dyn Applier>, ConnectorError> {

@@ -98,4 +98,12 @@ fn what_a_file_cannot_promise_is_refused() {
     let outside = tempfile::tempdir().unwrap();
     let elsewhere = spec(&outside.path().join("out"), &[]);
     assert_eq!(factory(root.path()).create(&elsewhere, SinkIdentity::default()).err().unwrap().code, "LDB-6402");
+    for path in [outside.path().join("out"), outside.path().join("no/such/out"), root.path().join("../out")] {
+        let error = factory(root.path()).check(&spec(&path, &[])).unwrap_err();
+        assert!(error.code == "LDB-6402" && error.message.contains(path.to_str().unwrap()), "{error}");
+    }
+    // What is missing today may be there tomorrow: the applier says so, and waits.
+    factory(root.path()).check(&spec(&root.path().join("no/such/out"), &[])).unwrap();
+    let unmounted = root.path().join("unmounted");
+    factory(&unmounted).check(&spec(&unmounted.join("out"), &[])).unwrap();
 }
