@@ -87,7 +87,7 @@ async fn a_block_may_drop_what_it_has_created() {
     let mut session = database.session("a");
     let block = "BEGIN; CREATE SOURCE a (x BIGINT); CREATE SOURCE b (x BIGINT); DROP SOURCE a; SAVEPOINT p;
                  CREATE SOURCE c (x BIGINT); ROLLBACK TO SAVEPOINT p; COMMIT; SHOW SOURCES";
-    assert_eq!(run(&mut session, block).await.unwrap(), "b push");
+    assert_eq!(run(&mut session, block).await.unwrap(), "b push running");
     run(&mut session, "BEGIN; CREATE SOURCE d (x BIGINT)").await.unwrap();
     run(&mut database.session("b"), "CREATE SOURCE e (x BIGINT)").await.unwrap();
     assert_eq!(run(&mut session, "COMMIT").await.unwrap_err().code, "LDB-4044", "others changed the catalog");

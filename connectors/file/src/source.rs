@@ -49,7 +49,8 @@ impl SourceFactory for FileSourceFactory {
     }
 
     fn check(&self, spec: &SourceSpec) -> Result<(), ConnectorError> {
-        FileSource::new(self.roots.clone(), spec).map(drop)
+        let source = FileSource::new(self.roots.clone(), spec)?;
+        self.roots.permit(Path::new(&source.options.path))
     }
 
     fn create(&self, spec: &SourceSpec) -> Result<Box<dyn Source>, ConnectorError> {

@@ -67,6 +67,7 @@ async fn run(session: &mut Session, planned: Planned) -> Result<Response, DbErro
         Planned::Subscribe(plan) => subscribe::run(session, plan, subscribe::Form::Rows).await,
         Planned::CopyOutSubscribe { subscribe, .. } => subscribe::run(session, subscribe, subscribe::Form::Copy).await,
         Planned::Rows(rows) => Ok(show::rows(rows)),
+        Planned::Objects(rows) => show::objects(session, rows).await,
         Planned::Pipelines(rows) => show::pipelines(session, rows).await,
         Planned::Checkpoints => show::checkpoints(session).await,
         Planned::ExplainWatermark { sources, pipelines } => watermark::explain(session, &sources, &pipelines).await,

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema};
 use futures::StreamExt;
-use laminar_core::engine::status::{EngineStatus, KeptStatus, ObjectState};
-use laminar_sql::plan::{checkpoints_schema, pipelines_schema};
+use laminar_core::engine::status::{EngineStatus, KeptStatus, ObjectState, ObjectStatus};
+use laminar_sql::plan::{checkpoints_schema, objects_schema, pipelines_schema};
 
 use crate::ask::ask;
 use crate::error::DbError;
@@ -19,15 +19,31 @@ pub fn rows(rows: RecordBatch) -> Response {
     Response::Rows { schema, batches: futures::stream::iter([Ok(rows)]).boxed(), tag: "SHOW", notices: Vec::new() }
 }
 
+/// SHOW SOURCES and its like: what the catalog knows, with the state of each.
+pub async fn objects(session: &Session, known: RecordBatch) -> Result<Response, DbError> {
+    let engine: EngineStatus = ask(|reply| session.inner.engine.status(reply)).await?;
+    let states: StringArray = named(&engine, &known).map(|object| Some(state(object))).collect();
+    let mut columns = known.columns().to_vec();
+    columns.push(Arc::new(states));
+    batch(objects_schema(&known).fields().to_vec(), columns)
+}
+
+/// The engine's status of each row's object; none = the engine does not know it yet.
+fn named<'a>(engine: &'a EngineStatus, known: &'a RecordBatch) -> impl Iterator<Item = Option<&'a ObjectStatus>> {
+    let names = known.column(0).as_string::<i32>().iter().flatten();
+    names.map(|name| engine.objects.iter().find(|object| object.name == name))
+}
+
+fn state(object: Option<&ObjectStatus>) -> String {
+    object.map_or_else(|| "starting".to_owned(), |object| state_words(&object.state))
+}
+
 /// SHOW PIPELINES: what the catalog knows, with state and bytes of the running ones.
 pub async fn pipelines(session: &Session, known: RecordBatch) -> Result<Response, DbError> {
     let engine: EngineStatus = ask(|reply| session.inner.engine.status(reply)).await?;
-    let names = known.column(0).clone();
-    let names = arrow::array::AsArray::as_string::<i32>(&names);
     let (mut states, mut bytes, mut limits) = (Vec::new(), Vec::new(), Vec::new());
-    for name in names.iter().flatten() {
-        let object = engine.objects.iter().find(|o| o.name == name);
-        states.push(object.map_or_else(|| "starting".to_owned(), |o| state_words(&o.state)));
+    for object in named(&engine, &known) {
+        states.push(state(object));
         let id = object.map(|o| o.id);
         let held = engine.reactors.iter().flat_map(|r| &r.state).filter(|s| Some(s.pipeline) == id);
         bytes.push(held.map(|s| s.state_bytes).sum::<u64>().cast_signed());

@@ -37,10 +37,16 @@ impl Planner {
     }
 }
 
-/// Columns of SHOW PIPELINES: those of the catalog, then `state`, `state_bytes` and `memory_limit`.
-pub fn pipelines_schema(known: &RecordBatch) -> SchemaRef {
+/// Columns of SHOW SOURCES, SHOW SINKS and their like: those of the catalog, then `state`.
+pub fn objects_schema(known: &RecordBatch) -> SchemaRef {
     let mut fields = known.schema().fields().to_vec();
     fields.push(Arc::new(Field::new("state", DataType::Utf8, false)));
+    Arc::new(Schema::new(fields))
+}
+
+/// Columns of SHOW PIPELINES: those of the catalog, then `state`, `state_bytes` and `memory_limit`.
+pub fn pipelines_schema(known: &RecordBatch) -> SchemaRef {
+    let mut fields = objects_schema(known).fields().to_vec();
     fields.push(Arc::new(Field::new("state_bytes", DataType::Int64, false)));
     fields.push(Arc::new(Field::new("memory_limit", DataType::Int64, true)));
     Arc::new(Schema::new(fields))
@@ -74,6 +80,7 @@ impl Context<'_> {
             StatementKind::Show(_) | StatementKind::Describe { .. } | StatementKind::Explain(_) => {
                 match self.plan(kind)? {
                     Planned::Rows(batch) => rows(batch.schema()),
+                    Planned::Objects(batch) => rows(objects_schema(&batch)),
                     Planned::Pipelines(batch) => rows(pipelines_schema(&batch)),
                     Planned::Checkpoints => rows(checkpoints_schema()),
                     Planned::ExplainWatermark { .. } => rows(watermark_schema()),

@@ -37,7 +37,7 @@ use laminar_core::connector::Registry;
 use laminar_core::ids::ObjectId;
 
 pub use clause::{Claim, ClauseId};
-pub use describe::{Described, checkpoints_schema, pipelines_schema, watermark_schema};
+pub use describe::{Described, checkpoints_schema, objects_schema, pipelines_schema, watermark_schema};
 pub(crate) use interval::show_micros;
 pub(crate) use memory::options_text as memory_text;
 pub use planned::{Param, Planned, SubscribePlan, Transaction};

@@ -127,6 +127,8 @@ pub enum Planned {
     },
     /// The answer itself.
     Rows(RecordBatch),
+    /// The answer needs the state of objects: SHOW SOURCES, SHOW SINKS, …, with what the catalog knows.
+    Objects(RecordBatch),
     /// The answer needs the status of running pipelines: SHOW PIPELINES, with what the catalog knows.
     Pipelines(RecordBatch),
     /// SHOW CHECKPOINTS: the answer is the engine's.

@@ -18,7 +18,7 @@ use crate::without_secrets;
 impl Context<'_> {
     pub(super) fn show(&self, show: &Show) -> Result<Planned, SqlError> {
         let rows = match show {
-            Show::Objects(kind) => self.objects(*kind)?,
+            Show::Objects(kind) => return Ok(Planned::Objects(self.objects(*kind)?)),
             Show::Pipelines => return Ok(Planned::Pipelines(self.pipelines()?)),
             Show::Checkpoints => return Ok(Planned::Checkpoints),
             Show::Create(name, at) => {

@@ -511,7 +511,8 @@ fn no_statement_shows_the_value_of_a_secret_option() {
         &format!("EXPLAIN {}", create.replace("SINK s ", "SINK s2 ")),
         &format!("EXPLAIN (FORMAT JSON) {}", create.replace("SINK s ", "SINK s2 ")),
     ] {
-        let Some(Planned::Rows(rows)) = desk.run(sql).unwrap_or_else(|e| panic!("{sql}: {e}")) else {
+        let Some(Planned::Rows(rows) | Planned::Objects(rows)) = desk.run(sql).unwrap_or_else(|e| panic!("{sql}: {e}"))
+        else {
             panic!("{sql} shows rows")
         };
         let texts = rows.columns().iter().filter_map(|column| column.as_string_opt::<i32>());

@@ -189,4 +189,7 @@ fn record_beyond_the_limit_and_missing_file_are_errors_that_say_what_to_do() {
     assert_eq!(error.code, "LDB-6403");
     let missing = factory(root.path()).create(&spec("json", &root.path().join("absent"), &[])).err().unwrap();
     assert_eq!((missing.code, missing.fault), ("LDB-6401", Fault::User));
+    let outside = tempfile::tempdir().unwrap();
+    let elsewhere = spec("json", &outside.path().join("in"), &[]);
+    assert_eq!(factory(root.path()).check(&elsewhere).unwrap_err().code, "LDB-6402");
 }
