@@ -336,11 +336,12 @@ impl Turning for Engine {
     }
 
     fn has_work(&mut self) -> bool {
-        self.inbox.waiting()
+        let has_work = self.inbox.waiting()
             || self.lanes.busy()
             || self.split_ready()
             || !self.reads.is_empty()
-            || self.store_has_news()
+            || self.store_has_news();
+        has_work && !self.closed
     }
 
     fn close(&mut self) {

@@ -50,7 +50,6 @@ pub struct Driver {
     engines: Vec<Engine>,
     /// When each engine has something to do without a wake.
     engines_due: Vec<Option<u64>>,
-    engines_ended: Vec<bool>,
     control: Control,
     control_due: Option<u64>,
     spawned: Arc<Collected>,
@@ -132,7 +131,6 @@ impl Driver {
         let engines: Vec<Engine> = engines.into_iter().map(|engine| engine.grow(Box::new(machine.disk()))).collect();
         Self {
             engines_due: vec![None; engines.len()],
-            engines_ended: vec![false; engines.len()],
             engines,
             control,
             control_due: Some(0),
@@ -192,10 +190,7 @@ impl Driver {
                     busy |= due.is_some_and(|due| due <= now.micros);
                     self.engines_due[index] = due;
                 }
-                Turn::Stopped => {
-                    self.engines_ended[index] = true;
-                    self.engines[index].close();
-                }
+                Turn::Stopped => self.engines[index].close(),
             }
         }
         busy |= self.step_control(now);
@@ -240,8 +235,7 @@ impl Driver {
 
     /// Whether somebody who did nothing in the last round was woken since: the look of the shells before they sleep.
     fn is_woken(&mut self) -> bool {
-        let mut engines = self.engines.iter_mut().zip(&self.engines_ended);
-        engines.any(|(engine, ended)| !ended && engine.has_work())
+        self.engines.iter_mut().any(Turning::has_work)
             || self.control.is_woken()
             || self.tasks.iter().any(|waiting| waiting.parker.is_woken())
             || !self.spawned.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()

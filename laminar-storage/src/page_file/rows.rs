@@ -53,7 +53,7 @@ impl Rows {
     /// Living blocks of a page in a delta.
     pub(super) fn living(&self, place: Place) -> u64 {
         let from = self.0.partition_point(|row| row.place < place);
-        self.0[from..].iter().take_while(|row| row.place == place).fold(0, |all, row| all | row.mask)
+        first_of(&self.0[from..], place)
     }
 
     /// The same of many, which are in order, in one pass.
@@ -64,7 +64,7 @@ impl Rows {
         let mut rest = &self.0[..];
         places.map(move |place| {
             rest = &rest[rest.iter().take_while(|row| row.place < place).count()..];
-            rest.iter().take_while(|row| row.place == place).fold(0, |all, row| all | row.mask)
+            first_of(rest, place)
         })
     }
 
@@ -100,6 +100,11 @@ impl Rows {
         out.extend_from_slice(rest);
         self.0 = out;
     }
+}
+
+/// Living blocks of a place that these rows begin with, if they do.
+fn first_of(rows: &[Row], place: Place) -> u64 {
+    rows.iter().take_while(|row| row.place == place).fold(0, |all, row| all | row.mask)
 }
 
 #[cfg(test)]
