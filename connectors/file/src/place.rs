@@ -1,6 +1,6 @@
 //! Which files may be touched, and which are meant.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use laminar_connector_kit::ConnectorError;
 
@@ -39,21 +39,18 @@ impl Roots {
         Ok(self.existing(parent)?.join(name))
     }
 
-    /// That a path lies below a root, as far as it exists today.
+    /// That a path lies below a root, as far as it exists today. One that does so by its name is not looked at: its
+    /// volume may not be there yet, and links are followed when it is opened.
     ///
     /// # Errors
     /// `LDB-6402` it lies outside of the roots.
     pub fn permit(&self, path: &Path) -> Result<(), ConnectorError> {
         let path = &std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
-        // Of a root that is not there, a volume that is not mounted, nothing can be said yet.
-        let may_come = |root: &PathBuf| {
-            let root = std::path::absolute(root).unwrap_or_default();
-            path.starts_with(&root) && !root.exists()
-        };
-        match path.ancestors().find_map(|there| there.canonicalize().ok()) {
-            Some(real) if !self.0.iter().any(may_come) => self.allow(&real, path),
-            _ => Ok(()),
+        let below = |root: &PathBuf| std::path::absolute(root).is_ok_and(|root| path.starts_with(root));
+        if !path.components().any(|part| part == Component::ParentDir) && self.0.iter().any(below) {
+            return Ok(());
         }
+        path.ancestors().find_map(|there| there.canonicalize().ok()).map_or(Ok(()), |real| self.allow(&real, path))
     }
 
     fn allow(&self, real: &Path, given: &Path) -> Result<(), ConnectorError> {

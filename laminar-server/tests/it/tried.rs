@@ -293,6 +293,8 @@ async fn row_too_large_for_a_sink_stops_the_sink_with_the_reason_and_nothing_els
         }
     };
     failed(&server);
+    let sinks = answer(&client, "SHOW SINKS").await;
+    assert!(sinks.starts_with("out file failed: LDB-3013: the bytes of a row for a sink"), "{sinks}");
     assert_eq!(answer(&client, "SELECT * FROM v").await, "2 5242880");
     server.crash();
     server.resume();
