@@ -11,6 +11,8 @@ import time
 TRANSACTION_S = 10
 OUTAGE_S = 2 * TRANSACTION_S + 1
 TRIES = 200
+# What a frozen server has sent before has been answered after this time.
+SETTLED_S = 0.5
 # Their topics.
 SINKS = ("copy", "ohlc_1m")
 
@@ -68,9 +70,15 @@ def catch_open(server, kafka, run: str, supply, rng):
             feeding = pool.submit(kafka.produce, f"trades_{run}", piece)
             time.sleep(rng.uniform(0.02, 0.3))
             server.freeze()
-            caught = any(kafka.has_open_transaction(f"{topic}_{run}") for topic in SINKS)
             feeding.result()
-            if caught:
-                return
+            if is_open(kafka, run):
+                # One whose commit was on its way to the broker is over by then.
+                time.sleep(SETTLED_S)
+                if is_open(kafka, run):
+                    return
             server.thaw()
     raise AssertionError(f"the server was never caught with a transaction open, {TRIES} tries")
+
+
+def is_open(kafka, run: str) -> bool:
+    return any(kafka.has_open_transaction(f"{topic}_{run}") for topic in SINKS)
