@@ -36,8 +36,8 @@ points! {
     ReplayHalf = "replay-half", "start: some replayed rows have entered, some not";
     WalAllocated = "wal-allocated", "a new log segment is allocated, not synced";
     WalRecycled = "wal-recycled", "a released log segment has its new name, the directory is not synced";
-    WalWritten = "wal-written", "a group of pushed rows is written, not synced";
-    WalDurable = "wal-durable", "a group of pushed rows is synced, nobody is answered";
+    WalSubmitted = "wal-submitted", "a group of pushed rows is on its way to the disk";
+    WalDurable = "wal-durable", "a group of pushed rows is durable, nobody is answered";
     DdlWritten = "ddl-written", "a change of the catalog is written to MANIFEST, not synced";
     DdlDurable = "ddl-durable", "a change of the catalog is synced, the client is not answered";
     BarrierInjected = "barrier-injected", "a checkpoint's barrier is on its way";
@@ -128,7 +128,8 @@ mod tests {
             assert_eq!(CrashPoint::parse(&format!("{}:7", point.name())), Ok((*point, 7)));
             assert_eq!(CrashPoint::ALL.iter().filter(|other| other.name() == point.name()).count(), 1);
         }
-        for (text, words) in [("nowhere", "'nowhere'"), ("wal-written:0", "'0'"), ("wal-written:x", "'x'"), ("", "''")]
+        for (text, words) in
+            [("nowhere", "'nowhere'"), ("wal-submitted:0", "'0'"), ("wal-submitted:x", "'x'"), ("", "''")]
         {
             assert!(CrashPoint::parse(text).unwrap_err().contains(words), "{text}");
         }

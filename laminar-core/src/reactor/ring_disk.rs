@@ -1,7 +1,7 @@
-//! The disk of a glommio reactor: writes and syncs go through its ring.
+//! The disk of a glommio reactor: writes, syncs and small writes through go through its ring.
 //!
-//! Everything else (look-ups, allocation, renames) is rare and goes through [`RealDisk`] and its
-//! I/O thread. Invariants: buffers live until their completion, because the task that awaits it owns
+//! Everything else is rare (look-ups, allocation, renames) or large (writes through, past the page cache) and goes through
+//! [`RealDisk`] and its I/O thread. Invariants: buffers live until their completion, because the task that awaits it owns
 //! them; file descriptors are opened with the file, so that a later rename does not matter.
 
 use std::cell::{Cell, RefCell};
@@ -25,6 +25,26 @@ struct RingFile {
     file: BufferedFile,
     path: PathBuf,
 }
+
+impl RingFile {
+    async fn write(&self, offset: u64, data: Vec<u8>) -> DiskResult<()> {
+        let len = data.len();
+        let written = self.file.write_at(data, offset).await.map_err(|e| ring_error("write", &self.path, e))?;
+        if written == len {
+            return Ok(());
+        }
+        // Into allocated space a write is only short when the device fails; the caller stops then.
+        let message = format!("write {}: {written} of {len} bytes at offset {offset}", self.path.display());
+        Err(DiskError { kind: DiskErrorKind::NoSpace, message })
+    }
+
+    async fn sync(&self) -> DiskResult<()> {
+        self.file.fdatasync().await.map_err(|e| ring_error("sync", &self.path, e))
+    }
+}
+
+/// A write through of more bytes goes past the page cache, which the ring's files do not.
+const LARGEST_IN_RING: usize = 64 << 10;
 
 /// Which way writes and syncs take. Shared between the disk and its shell.
 #[derive(Clone)]
@@ -98,22 +118,18 @@ impl RingDisk {
 
 enum RingOp {
     Write { offset: u64, data: Vec<u8> },
+    WriteThrough { offset: u64, data: Vec<u8> },
     Sync,
 }
 
 impl RingOp {
     async fn run(self, to: &RingFile) -> DiskResult<()> {
         match self {
-            Self::Sync => to.file.fdatasync().await.map_err(|e| ring_error("sync", &to.path, e)),
-            Self::Write { offset, data } => {
-                let len = data.len();
-                let written = to.file.write_at(data, offset).await.map_err(|e| ring_error("write", &to.path, e))?;
-                if written == len {
-                    return Ok(());
-                }
-                // Into allocated space a write is only short when the device fails; the caller stops then.
-                let message = format!("write {}: {written} of {len} bytes at offset {offset}", to.path.display());
-                Err(DiskError { kind: DiskErrorKind::NoSpace, message })
+            Self::Sync => to.sync().await,
+            Self::Write { offset, data } => to.write(offset, data).await,
+            Self::WriteThrough { offset, data } => {
+                to.write(offset, data).await?;
+                to.sync().await
             }
         }
     }
@@ -175,15 +191,19 @@ impl Disk for RingDisk {
     fn submit(&mut self, op: DiskOp) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        let ring_file = match &op {
-            DiskOp::Write { file, .. } | DiskOp::Sync { file } if self.mode.path.get() == IoPath::Ring => {
-                self.files.get(file).cloned()
-            }
+        let in_ring = match &op {
+            DiskOp::Write { file, .. } | DiskOp::Sync { file } => Some(file),
+            DiskOp::WriteThrough { file, data, .. } => Some(file).filter(|_| data.len() <= LARGEST_IN_RING),
             _ => None,
         };
+        let ring_file = in_ring.filter(|_| self.mode.path.get() == IoPath::Ring);
+        let ring_file = ring_file.and_then(|file| self.files.get(file).cloned());
         match (ring_file, op) {
             (Some(file), DiskOp::Write { offset, data, .. }) => {
                 self.in_ring(ticket, &file, RingOp::Write { offset, data });
+            }
+            (Some(file), DiskOp::WriteThrough { offset, data, .. }) => {
+                self.in_ring(ticket, &file, RingOp::WriteThrough { offset, data: data.to_vec() });
             }
             (Some(file), DiskOp::Sync { .. }) => self.in_ring(ticket, &file, RingOp::Sync),
             (_, op) => {

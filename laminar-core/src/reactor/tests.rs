@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use laminar_storage::disk::{Completion, Disk, DiskOp, FileId};
+use laminar_storage::disk::{Completion, Disk, DiskOp, FileId, IoBuffer};
 
 use super::*;
 
@@ -120,7 +120,7 @@ fn a_sleep_with_an_end_wakes_by_itself() {
     });
 }
 
-/// Writes and syncs a file from inside its turns, then reads it back.
+/// Writes and syncs a file from inside its turns, or writes it through, then reads it back.
 struct Writer {
     disk: Box<dyn Disk>,
     file: FileId,
@@ -141,7 +141,7 @@ impl Turning for Writer {
             return Turn::Idle(None);
         }
         if self.left == 0 {
-            let mut content = vec![0; 64];
+            let mut content = vec![0; 4 << 20];
             let read = self.disk.read_at(self.file, 0, &mut content).unwrap();
             content.truncate(read);
             self.done.send(content).unwrap();
@@ -149,10 +149,14 @@ impl Turning for Writer {
         }
         self.left -= 1;
         self.in_flight = true;
-        let op = if self.left % 2 == 1 {
-            DiskOp::Write { file: self.file, offset: self.left / 2, data: vec![b'0' + (self.left / 2) as u8] }
-        } else {
-            DiskOp::Sync { file: self.file }
+        let (file, offset) = (self.file, self.left / 3);
+        let byte = b'0' + offset as u8;
+        let op = match self.left % 3 {
+            // Of two sizes, the smaller of which goes through the ring.
+            2 if offset % 2 == 0 => through(file, 4096 + 512 * offset, &[byte; 512]),
+            2 => through(file, LARGE_AT, &vec![byte; 1 << 20]),
+            1 => DiskOp::Write { file, offset, data: vec![byte] },
+            _ => DiskOp::Sync { file },
         };
         self.disk.submit(op);
         Turn::Busy
@@ -166,6 +170,12 @@ impl Turning for Writer {
     fn took_long(&mut self, _micros: u64) {}
 }
 
+const LARGE_AT: u64 = 1 << 20;
+
+fn through(file: FileId, offset: u64, bytes: &[u8]) -> DiskOp {
+    DiskOp::WriteThrough { file, offset, data: Arc::new(IoBuffer::from(bytes)) }
+}
+
 #[test]
 fn writes_and_syncs_complete_while_the_engine_sleeps() {
     both(|backend| {
@@ -173,10 +183,14 @@ fn writes_and_syncs_complete_while_the_engine_sleeps() {
         let (done, content) = mpsc::channel();
         let make = move |mut disk: Box<dyn Disk>| {
             let file = disk.create(Path::new("log")).unwrap();
-            Box::new(Writer { disk, file, left: 16, in_flight: false, done, arrived: vec![] }) as Box<dyn Turning>
+            Box::new(Writer { disk, file, left: 24, in_flight: false, done, arrived: vec![] }) as Box<dyn Turning>
         };
         let reactor = start(Seat::new(backend), dir.path(), Box::new(make));
-        assert_eq!(content.recv_timeout(Duration::from_secs(20)).unwrap(), b"01234567", "{backend:?}");
+        let content = content.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!(&content[..8], b"01234567", "{backend:?}");
+        let sectors: Vec<u8> = content[4096..8192].chunks(1024).map(|two| two[0]).collect();
+        assert_eq!(sectors, b"0246", "{backend:?}");
+        assert!(content.len() == 2 << 20 && content[1 << 20..].iter().all(|byte| *byte == b'1'), "{backend:?}");
         reactor.join().unwrap();
     });
 }

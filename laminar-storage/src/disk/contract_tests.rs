@@ -2,8 +2,9 @@
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::{Blocking, Disk, DiskErrorKind, DiskOp, IoMode, RealDisk, SimMachine};
+use super::{Blocking, Disk, DiskErrorKind, DiskOp, IoBuffer, IoMode, RealDisk, SimMachine};
 
 /// Runs a claim against every disk, each with an empty directory.
 fn on_every_disk(claim: impl Fn(&mut dyn Disk)) {
@@ -38,6 +39,31 @@ fn what_was_written_is_read() {
             (3, &b"ail"[..]),
             "a reader outlives the handle"
         );
+    });
+}
+
+#[test]
+fn what_was_written_through_is_read_wherever_it_begins_and_however_long_it_is() {
+    on_every_disk(|disk| {
+        let file = disk.create(Path::new("a")).unwrap();
+        let mut blocking = Blocking::new(disk);
+        blocking.run(DiskOp::Allocate { file, offset: 0, len: 4 << 20 }).unwrap();
+        blocking.sync(file).unwrap();
+        let mut expected = vec![0; 4 << 20];
+        // Whole blocks, whole sectors, neither, and more than a huge page; some over the others.
+        let places = [(4096, 8192), (512, 512), (1536, 3 * 512), (5, 3), (8190, 4097), (1 << 20, (2 << 20) + 512)];
+        for (byte, (offset, len)) in (1..).zip(places) {
+            let data = Arc::new(IoBuffer::from(&vec![byte; len][..]));
+            blocking.run(DiskOp::WriteThrough { file, offset: offset as u64, data: Arc::clone(&data) }).unwrap();
+            assert_eq!(Arc::strong_count(&data), 1, "the buffer can be used again");
+            expected[offset..offset + len].fill(byte);
+        }
+        blocking.write(file, 6000, vec![99; 10]).unwrap();
+        expected[6000..6010].fill(99);
+        let file = disk.open(Path::new("a")).unwrap();
+        let mut found = vec![9; (4 << 20) + 1];
+        assert_eq!(disk.read_at(file, 0, &mut found).unwrap(), 4 << 20);
+        assert!(found[..4 << 20] == expected);
     });
 }
 
@@ -167,8 +193,9 @@ fn the_real_disk_stays_inside_its_directory_and_counts() {
     blocking.write(file, 0, vec![1; 300]).unwrap();
     blocking.sync(file).unwrap();
     blocking.sync_dir(Path::new("")).unwrap();
+    blocking.run(DiskOp::WriteThrough { file, offset: 0, data: Arc::new(IoBuffer::from(&[1; 512][..])) }).unwrap();
     let counts = counters.read();
-    assert_eq!((counts.writes, counts.write_bytes, counts.syncs, counts.directory_syncs), (1, 300, 1, 1));
+    assert_eq!((counts.writes, counts.write_bytes, counts.syncs, counts.directory_syncs), (2, 812, 2, 1));
     assert_eq!(counts.failures, 0);
 }
 

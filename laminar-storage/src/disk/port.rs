@@ -5,13 +5,16 @@
 //!
 //! Invariants: a completion comes exactly once for each ticket; a change is durable only after a
 //! later `Sync` (of the file) or `SyncDir` (of its directory, for create, rename, remove) that
-//! completed without error; operations on one file may complete in any order, so whoever needs an
-//! order waits for the completion first. A failed `Sync` is final: it is never submitted again.
+//! completed without error, or when it is a `WriteThrough` that did; operations on one file may complete in any order,
+//! so whoever needs an order waits for the completion first. A failed `Sync` or `WriteThrough` is final: it is never
+//! submitted again.
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use super::buffer::IoBuffer;
 
 /// A file opened through one [`Disk`]; valid only there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +30,9 @@ pub struct Ticket(pub u64);
 pub enum DiskOp {
     /// Writes all of `data` at `offset`; the file grows if needed.
     Write { file: FileId, offset: u64, data: Vec<u8> },
+    /// Writes all of `data` at `offset` into allocated space of a synced length, durably: one operation instead of a
+    /// `Write` and a `Sync`. Promises nothing of what else was written to the file.
+    WriteThrough { file: FileId, offset: u64, data: Arc<IoBuffer> },
     /// Makes the file's content and length durable (`fdatasync`).
     Sync { file: FileId },
     /// Allocates real blocks for a range and grows the file (`fallocate`): later writes there cannot
@@ -40,6 +46,17 @@ pub enum DiskOp {
     Remove { path: PathBuf },
     /// Makes creations, renames and removals in a directory durable.
     SyncDir { path: PathBuf },
+}
+
+impl DiskOp {
+    /// What a write, through or not, writes, and where.
+    pub(super) fn written(&self) -> Option<(u64, &[u8])> {
+        match self {
+            Self::Write { offset, data, .. } => Some((*offset, data)),
+            Self::WriteThrough { offset, data, .. } => Some((*offset, data)),
+            _ => None,
+        }
+    }
 }
 
 /// The end of a submitted operation.

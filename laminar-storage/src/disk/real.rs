@@ -8,13 +8,15 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
+use super::buffer::IoBuffer;
 use super::port::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskResult, FileId, ReadAt, Scratch, Ticket};
 use super::scratch::ScratchFile;
 use super::volume::fallocate;
@@ -45,11 +47,11 @@ pub struct DiskCounters {
 /// A reading of [`DiskCounters`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskCounts {
-    /// Completed writes.
+    /// Completed writes, through to the device or not.
     pub writes: u64,
     /// Bytes of completed writes.
     pub write_bytes: u64,
-    /// Completed file syncs.
+    /// Completed file syncs; a write through is one as well.
     pub syncs: u64,
     /// Completed directory syncs.
     pub directory_syncs: u64,
@@ -75,8 +77,9 @@ impl DiskCounters {
     pub(super) fn count(&self, op: Work, result: &DiskResult<()>) {
         let (counter, amount) = match (result, op) {
             (Err(_), _) => (&self.failures, 1),
-            (Ok(()), Work::Write(bytes)) => {
+            (Ok(()), Work::Write { bytes, synced }) => {
                 self.write_bytes.fetch_add(bytes, Ordering::Relaxed);
+                self.syncs.fetch_add(u64::from(synced), Ordering::Relaxed);
                 (&self.writes, 1)
             }
             (Ok(()), Work::Sync) => (&self.syncs, 1),
@@ -91,7 +94,7 @@ impl DiskCounters {
 /// What an operation counts as.
 #[derive(Clone, Copy)]
 pub(super) enum Work {
-    Write(u64),
+    Write { bytes: u64, synced: bool },
     Sync,
     SyncDir,
     Allocate,
@@ -101,7 +104,8 @@ pub(super) enum Work {
 impl From<&DiskOp> for Work {
     fn from(op: &DiskOp) -> Self {
         match op {
-            DiskOp::Write { data, .. } => Self::Write(data.len() as u64),
+            DiskOp::Write { data, .. } => Self::Write { bytes: data.len() as u64, synced: false },
+            DiskOp::WriteThrough { data, .. } => Self::Write { bytes: data.len() as u64, synced: true },
             DiskOp::Sync { .. } => Self::Sync,
             DiskOp::SyncDir { .. } => Self::SyncDir,
             DiskOp::Allocate { .. } => Self::Allocate,
@@ -113,6 +117,7 @@ impl From<&DiskOp> for Work {
 /// An operation with its file resolved, as it travels to the I/O thread.
 enum Job {
     Write { file: Arc<Open>, offset: u64, data: Vec<u8> },
+    WriteThrough { file: Arc<Open>, offset: u64, data: Arc<IoBuffer> },
     Sync(Arc<Open>),
     Allocate { file: Arc<Open>, offset: u64, len: u64 },
     Truncate { file: Arc<Open>, len: u64 },
@@ -125,6 +130,43 @@ enum Job {
 struct Open {
     file: File,
     path: PathBuf,
+    /// The same file past the page cache, each write of it durable; none where the file system has no such thing.
+    direct: OnceLock<Option<File>>,
+}
+
+impl Open {
+    fn new(file: File, path: &Path) -> Self {
+        Self { file, path: path.to_owned(), direct: OnceLock::new() }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> DiskResult<()> {
+        self.file.write_all_at(data, offset).map_err(|error| disk_error("write", &self.path, &error))
+    }
+
+    fn sync(&self) -> DiskResult<()> {
+        self.file.sync_data().map_err(|error| disk_error("sync", &self.path, &error))
+    }
+
+    fn write_through(&self, offset: u64, data: &[u8]) -> DiskResult<()> {
+        let direct = self.direct.get_or_init(|| self.open_direct());
+        match direct.as_ref().map(|file| file.write_all_at(data, offset)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) if !is_unsuited(&error) => Err(disk_error("write", &self.path, &error)),
+            _ => self.write(offset, data).and_then(|()| self.sync()),
+        }
+    }
+
+    fn open_direct(&self) -> Option<File> {
+        // By its descriptor: it may have another name by now.
+        let same = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        OpenOptions::new().write(true).custom_flags(libc::O_DIRECT | libc::O_DSYNC).open(same).ok()
+    }
+}
+
+/// The file system takes no such write past the page cache, or not from this place: blocks of some devices are larger
+/// than the sectors of frames.
+fn is_unsuited(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
 impl ReadAt for Open {
@@ -210,7 +252,7 @@ impl RealDisk {
     }
 
     fn insert(&mut self, file: File, path: &Path) -> FileId {
-        let open = Some(Arc::new(Open { file, path: path.to_owned() }));
+        let open = Some(Arc::new(Open::new(file, path)));
         match self.files.iter().position(Option::is_none) {
             Some(free) => {
                 self.files[free] = open;
@@ -226,6 +268,9 @@ impl RealDisk {
     fn resolve(&self, op: DiskOp) -> DiskResult<Job> {
         Ok(match op {
             DiskOp::Write { file, offset, data } => Job::Write { file: Arc::clone(self.file(file)?), offset, data },
+            DiskOp::WriteThrough { file, offset, data } => {
+                Job::WriteThrough { file: Arc::clone(self.file(file)?), offset, data }
+            }
             DiskOp::Sync { file } => Job::Sync(Arc::clone(self.file(file)?)),
             DiskOp::Allocate { file, offset, len } => Job::Allocate { file: Arc::clone(self.file(file)?), offset, len },
             DiskOp::Truncate { file, len } => Job::Truncate { file: Arc::clone(self.file(file)?), len },
@@ -405,10 +450,9 @@ impl Drop for IoThread {
 impl Job {
     fn run(self) -> DiskResult<()> {
         match self {
-            Self::Write { file, offset, data } => {
-                file.file.write_all_at(&data, offset).map_err(|error| disk_error("write", &file.path, &error))
-            }
-            Self::Sync(file) => file.file.sync_data().map_err(|error| disk_error("sync", &file.path, &error)),
+            Self::Write { file, offset, data } => file.write(offset, &data),
+            Self::WriteThrough { file, offset, data } => file.write_through(offset, &data),
+            Self::Sync(file) => file.sync(),
             Self::Allocate { file, offset, len } => {
                 let before = file.file.metadata().map(|found| found.len());
                 fallocate(&file.file, offset, len).map_err(|error| {

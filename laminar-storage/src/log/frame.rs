@@ -101,6 +101,12 @@ pub(crate) fn open_frame(payload_capacity: usize) -> Vec<u8> {
 
 /// Fills in the header of a buffer from [`open_frame`] and pads it to whole sectors.
 pub(crate) fn close_frame(buffer: &mut Vec<u8>, kind: FrameKind, place: Place, numbers: FrameNumbers) {
+    fill_header(buffer, kind, place, numbers);
+    buffer.resize(frame_bytes(buffer.len() - HEADER_BYTES), 0);
+}
+
+/// Fills in the header of a frame that is not padded yet: room for the header, then the payload.
+pub(crate) fn fill_header(buffer: &mut [u8], kind: FrameKind, place: Place, numbers: FrameNumbers) {
     let payload_bytes = buffer.len() - HEADER_BYTES;
     let seed = place.seed();
     let payload_crc = crc32c::crc32c_append(seed, &buffer[HEADER_BYTES..]);
@@ -114,7 +120,6 @@ pub(crate) fn close_frame(buffer: &mut Vec<u8>, kind: FrameKind, place: Place, n
     buffer[38..40].copy_from_slice(&numbers.file_blocks.to_le_bytes());
     let header_crc = crc32c::crc32c_append(seed, &buffer[8..HEADER_BYTES]);
     buffer[4..8].copy_from_slice(&header_crc.to_le_bytes());
-    buffer.resize(frame_bytes(payload_bytes), 0);
 }
 
 /// The numbers that a writer puts into a header.

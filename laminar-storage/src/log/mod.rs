@@ -8,6 +8,7 @@
 
 mod cursor;
 pub(crate) mod frame;
+mod groups;
 mod identity;
 mod options;
 mod prepare;

@@ -1,43 +1,32 @@
-//! The writing side of a log: gathers records into groups, writes and syncs them, rolls segments.
+//! The writing side of a log: writes and syncs groups of records, rolls segments.
 //!
-//! One group is in flight: write → await → sync → await. Everything appended meanwhile forms the
-//! next group.
+//! One group is on its way to the disk, and everything appended meanwhile forms the next one.
 //!
-//! Invariant: `durable` never passes a byte that a completed sync does not cover. After a failed
+//! Invariant: `durable` never passes a byte that no completed sync or write through covers. After a failed
 //! write or sync nothing is accepted, written or acknowledged any more.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::RECORD_HEADER_BYTES;
-use super::frame::{FILE_BLOCK, FrameKind, FrameNumbers, HEADER_BYTES, Place, close_frame, frame_bytes, open_frame};
+use super::frame::{FILE_BLOCK, FrameKind, FrameNumbers, Place, fill_header, frame_bytes};
+use super::groups::Groups;
 use super::identity::{DirectoryId, LogId, LogName};
 use super::options::LogOptions;
 use super::prepare::{OpenSegment, Preparation, Released};
 use crate::crash_point::{CrashPoint, reach};
-use crate::disk::{Completion, Disk, DiskError, DiskOp, FileId, Ticket};
+use crate::disk::{Completion, Disk, DiskError, DiskOp, FileId, IoBuffer, Ticket};
 use crate::error::{Result, StorageError};
 use crate::mutant::{self, Mutant};
 
 /// When a log syncs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SyncPolicy {
-    /// After each group: an append is acknowledged when durable.
+    /// With each group, which is written through: an append is acknowledged when durable.
     EveryGroup,
     /// When asked: durability belongs to the checkpoint.
     OnRequest,
-}
-
-struct Group {
-    buffer: Vec<u8>,
-    first: u64,
-    count: u32,
-}
-
-impl Group {
-    fn payload_bytes(&self) -> usize {
-        self.buffer.len() - HEADER_BYTES
-    }
 }
 
 /// A segment that holds records, with the positions it covers.
@@ -49,8 +38,21 @@ struct Segment {
 
 enum Phase {
     Idle,
-    Writing { ticket: Ticket, end: u64 },
-    Syncing { tickets: Vec<Ticket>, end: u64 },
+    /// A group is on its way, through to the device.
+    WritingThrough {
+        ticket: Ticket,
+        end: u64,
+        buffer: Arc<IoBuffer>,
+    },
+    /// A group is on its way; it is synced when somebody asks.
+    Writing {
+        ticket: Ticket,
+        end: u64,
+    },
+    Syncing {
+        tickets: Vec<Ticket>,
+        end: u64,
+    },
 }
 
 /// The single writer of one log.
@@ -59,11 +61,7 @@ pub(crate) struct LogWriter {
     id: LogId,
     options: LogOptions,
     policy: SyncPolicy,
-    queue: VecDeque<Group>,
-    pending_bytes: usize,
-    /// Payload of the group that was written last.
-    last_group_bytes: usize,
-    appended: u64,
+    groups: Groups,
     written: u64,
     durable: u64,
     sync_wanted: u64,
@@ -91,10 +89,7 @@ impl LogWriter {
             id: name.id(directory),
             options,
             policy,
-            queue: VecDeque::new(),
-            pending_bytes: 0,
-            last_group_bytes: 0,
-            appended: start,
+            groups: Groups::new(options, start),
             written: start,
             durable: start,
             sync_wanted: start,
@@ -110,7 +105,7 @@ impl LogWriter {
 
     /// Position after everything appended.
     pub(crate) fn appended(&self) -> u64 {
-        self.appended
+        self.groups.end()
     }
 
     /// Position after everything that can be read back from the files.
@@ -125,7 +120,7 @@ impl LogWriter {
 
     /// Bytes that wait to be written.
     pub(crate) fn pending_bytes(&self) -> usize {
-        self.pending_bytes
+        self.groups.bytes()
     }
 
     /// True while the disk has no room for the next segment; see [`LogWriter::ask_for_space`].
@@ -137,7 +132,7 @@ impl LogWriter {
     /// behind what is queued, and the disk none for the next segment.
     pub(crate) fn lacks_space_for(&self, payload: usize) -> bool {
         let room = self.segments.back().map_or(0, |segment| self.options.segment_bytes - segment.used);
-        let queued: usize = self.queue.iter().map(|group| frame_bytes(group.payload_bytes())).sum();
+        let queued = self.groups.frame_bytes();
         self.is_out_of_space() && room < (queued + frame_bytes(RECORD_HEADER_BYTES + payload)) as u64
     }
 
@@ -154,58 +149,32 @@ impl LogWriter {
     /// True when nothing is in flight or waiting.
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Idle)
-            && self.queue.is_empty()
+            && self.groups.is_empty()
             && !self.preparation.is_working()
             && self.removals.is_empty()
-            && (self.policy == SyncPolicy::OnRequest || self.durable == self.appended)
+            && (self.policy == SyncPolicy::OnRequest || self.durable == self.appended())
             && self.sync_wanted <= self.durable
     }
 
     /// Adds one record made of parts; returns the position after it. Copies the parts, no I/O.
+    #[inline]
     pub(crate) fn append(&mut self, tag: u32, parts: &[&[u8]]) -> Result<u64> {
         self.check()?;
-        let payload: usize = parts.iter().map(|part| part.len()).sum();
-        if payload > self.options.max_record_bytes {
-            return Err(StorageError::RecordTooLarge { bytes: payload, limit: self.options.max_record_bytes });
-        }
-        let bytes = RECORD_HEADER_BYTES + payload;
-        let limit = self.options.max_pending_bytes;
-        if self.pending_bytes > 0 && self.pending_bytes + bytes > limit {
-            return Err(StorageError::LogBusy { pending: self.pending_bytes, limit });
-        }
-        let max_group_bytes = self.options.max_group_bytes;
-        let first = self.appended;
-        // A requested sync ends at a frame boundary: nothing joins the group before it.
-        let boundary = self.policy == SyncPolicy::OnRequest && self.appended == self.sync_wanted;
-        let fits = |group: &Group| !boundary && group.payload_bytes() + bytes <= max_group_bytes;
-        if !self.queue.back().is_some_and(fits) {
-            // Groups are much alike from one to the next: room for as much spares growing in steps.
-            self.queue.push_back(Group { buffer: open_frame(bytes.max(self.last_group_bytes)), first, count: 0 });
-        }
-        if let Some(group) = self.queue.back_mut() {
-            let header = u64::from(tag) << 32 | payload as u64;
-            group.buffer.reserve(bytes);
-            group.buffer.extend_from_slice(&header.to_le_bytes());
-            for part in parts {
-                group.buffer.extend_from_slice(part);
-            }
-            group.count += 1;
-        }
-        self.pending_bytes += bytes;
-        self.appended += bytes as u64;
-        Ok(self.appended)
+        self.groups.append(tag, parts)
     }
 
     /// Asks that everything appended so far becomes durable; [`LogWriter::durable`] tells when.
     pub(crate) fn request_sync(&mut self) -> u64 {
-        self.sync_wanted = self.appended;
-        self.appended
+        // It ends at a frame boundary: nothing joins the group before it.
+        self.groups.close();
+        self.sync_wanted = self.groups.end();
+        self.sync_wanted
     }
 
     /// Adds an empty group, which carries the horizon only: after it damage of the last records can
     /// be told from a torn tail.
     pub(crate) fn stamp(&mut self) {
-        self.queue.push_back(Group { buffer: open_frame(0), first: self.appended, count: 0 });
+        self.groups.stamp();
     }
 
     /// Starts whatever can be started; never blocks. Call after appends and completions.
@@ -223,7 +192,7 @@ impl LogWriter {
             self.start_sync(disk);
             return Ok(());
         }
-        let Some(group) = self.queue.front() else { return self.prepare_ahead(disk) };
+        let Some(group) = self.groups.front() else { return self.prepare_ahead(disk) };
         let bytes = frame_bytes(group.payload_bytes()) as u64;
         let room = self.segments.back().map_or(0, |segment| self.options.segment_bytes - segment.used);
         if room < bytes {
@@ -237,9 +206,8 @@ impl LogWriter {
     }
 
     fn write_front(&mut self, disk: &mut dyn Disk) {
-        let (Some(mut group), Some(segment)) = (self.queue.pop_front(), self.segments.back_mut()) else { return };
-        let payload_bytes = group.payload_bytes();
-        let end = group.first + payload_bytes as u64;
+        let (Some(mut group), Some(segment)) = (self.groups.take(), self.segments.back_mut()) else { return };
+        let end = group.end();
         let place = Place { log: self.id, segment: segment.open.segment, offset: segment.used };
         let file_blocks = match self.name.kind() {
             FrameKind::Wal => u16::try_from(self.options.segment_bytes / FILE_BLOCK).unwrap_or(u16::MAX),
@@ -247,20 +215,33 @@ impl LogWriter {
             _ => 0,
         };
         let numbers = FrameNumbers { position: group.first, horizon: self.durable, count: group.count, file_blocks };
-        close_frame(&mut group.buffer, self.name.kind(), place, numbers);
+        fill_header(&mut group.buffer, self.name.kind(), place, numbers);
+        group.buffer.pad(frame_bytes(group.payload_bytes()));
         segment.used += group.buffer.len() as u64;
         segment.end = end;
-        let file = segment.open.file;
-        let ticket = disk.submit(DiskOp::Write { file, offset: place.offset, data: group.buffer });
-        self.pending_bytes -= payload_bytes;
-        self.last_group_bytes = payload_bytes;
-        if !self.unsynced.contains(&file) {
-            self.unsynced.push(file);
+        let (file, offset, buffer) = (segment.open.file, place.offset, group.buffer);
+        self.phase = match self.policy {
+            SyncPolicy::EveryGroup if !mutant::active(Mutant::SkipSync) => {
+                let buffer = Arc::new(buffer);
+                let data = Arc::clone(&buffer);
+                Phase::WritingThrough { ticket: disk.submit(DiskOp::WriteThrough { file, offset, data }), end, buffer }
+            }
+            _ => {
+                let ticket = disk.submit(DiskOp::Write { file, offset, data: buffer.to_vec() });
+                self.groups.give_back(buffer);
+                Phase::Writing { ticket, end }
+            }
+        };
+        match self.policy {
+            SyncPolicy::EveryGroup => {
+                reach(CrashPoint::WalSubmitted);
+                if mutant::active(Mutant::AcknowledgeEarly) {
+                    self.durable = end;
+                }
+            }
+            SyncPolicy::OnRequest if self.unsynced.contains(&file) => {}
+            SyncPolicy::OnRequest => self.unsynced.push(file),
         }
-        if self.policy == SyncPolicy::EveryGroup && mutant::active(Mutant::AcknowledgeEarly) {
-            self.durable = end;
-        }
-        self.phase = Phase::Writing { ticket, end };
     }
 
     fn start_sync(&mut self, disk: &mut dyn Disk) {
@@ -294,21 +275,26 @@ impl LogWriter {
             return Ok(true);
         }
         match &mut self.phase {
+            Phase::WritingThrough { ticket, .. } if *ticket == completion.ticket => {
+                done("write to the log", &completion.result)?;
+                if let Phase::WritingThrough { end, buffer, .. } = std::mem::replace(&mut self.phase, Phase::Idle) {
+                    (self.written, self.durable) = (end, end);
+                    if let Some(buffer) = Arc::into_inner(buffer) {
+                        self.groups.give_back(buffer);
+                    }
+                }
+                reach(CrashPoint::WalDurable);
+            }
             Phase::Writing { ticket, end } if *ticket == completion.ticket => {
                 let end = *end;
                 self.phase = Phase::Idle;
                 done("write to the log", &completion.result)?;
                 self.written = end;
                 match self.policy {
-                    SyncPolicy::EveryGroup => reach(CrashPoint::WalWritten),
+                    // The planted defect.
+                    SyncPolicy::EveryGroup => self.durable = end,
                     SyncPolicy::OnRequest => reach(CrashPoint::OutboxWritten),
                 }
-                match self.policy {
-                    SyncPolicy::EveryGroup if mutant::active(Mutant::SkipSync) => self.durable = end,
-                    SyncPolicy::EveryGroup => self.start_sync(disk),
-                    SyncPolicy::OnRequest => {}
-                }
-                Ok(true)
             }
             Phase::Syncing { tickets, end } if tickets.contains(&completion.ticket) => {
                 let end = *end;
@@ -318,14 +304,11 @@ impl LogWriter {
                 if finished {
                     self.phase = Phase::Idle;
                     self.durable = end;
-                    if self.policy == SyncPolicy::EveryGroup {
-                        reach(CrashPoint::WalDurable);
-                    }
                 }
-                Ok(true)
             }
-            _ => self.preparation.complete(disk, completion),
+            _ => return self.preparation.complete(disk, completion),
         }
+        Ok(true)
     }
 
     /// Frees the segments whose records all lie before `position`. The one in use stays.

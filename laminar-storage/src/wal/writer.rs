@@ -36,6 +36,7 @@ impl Wal {
     /// # Errors
     /// [`StorageError::RecordTooLarge`]; [`StorageError::LogBusy`]: pump, wait for completions, try
     /// again; [`StorageError::LogFailed`].
+    #[inline]
     pub fn append(&mut self, shard: ShardId, parts: &[&[u8]]) -> Result<Lsn> {
         self.log.append(u32::from(shard.0), parts).map(Lsn)
     }

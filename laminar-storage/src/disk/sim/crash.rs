@@ -3,7 +3,6 @@
 use super::file::SimFile;
 use super::random::Random;
 use super::world::{Pending, World};
-use crate::disk::port::DiskOp;
 
 /// What a power cut leaves of that which no completed sync covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +65,7 @@ impl World {
     /// The machine after everything on its way was done, in order; of the last write only a part where it is torn.
     fn after_all(&self, kept: Kept, random: &mut Random) -> Self {
         let mut next = self.same(random.next());
-        let is_write = |pending: &Pending| matches!(pending.op, DiskOp::Write { .. });
+        let is_write = |pending: &Pending| pending.op.written().is_some();
         let last = self.pending.iter().rposition(is_write).filter(|_| kept == Kept::Torn);
         for (index, pending) in self.pending.iter().enumerate() {
             if last == Some(index) {
@@ -82,10 +81,8 @@ impl World {
     }
 
     fn interrupt(&mut self, pending: &Pending, random: &mut Random) {
-        match (&pending.op, pending.inode) {
-            (DiskOp::Write { offset, data, .. }, Some(inode)) => {
-                self.files[inode].write_some(*offset as usize, data, random);
-            }
+        match (pending.op.written(), pending.inode) {
+            (Some((offset, data)), Some(inode)) => self.files[inode].write_some(offset as usize, data, random),
             // A refused operation is one that had no effect.
             _ => drop(self.apply(pending)),
         }

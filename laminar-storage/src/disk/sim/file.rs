@@ -118,6 +118,31 @@ impl SimFile {
         self.lengths.clear();
     }
 
+    /// Makes durable what the sectors of a range hold, and how long the file is.
+    pub(super) fn sync_sectors(&mut self, offset: usize, len: usize) {
+        if self.sync_broken {
+            return;
+        }
+        self.durable.resize(self.seen.len());
+        self.lengths.clear();
+        let sectors = offset / SECTOR..(offset + len).div_ceil(SECTOR);
+        for sector in sectors.clone() {
+            self.history.remove(&sector);
+        }
+        let mut content = [0; SECTOR];
+        for sector in sectors {
+            let chunk = Image::chunk_of(sector * SECTOR);
+            if self.history.range(chunk.start / SECTOR..chunk.end / SECTOR).next().is_none() {
+                self.durable.share_chunk(&self.seen, sector * SECTOR);
+                continue;
+            }
+            let start = sector * SECTOR;
+            let end = (start + SECTOR).min(self.seen.len());
+            self.seen.read(start, &mut content[..end - start]);
+            self.durable.write(start, &content[..end - start]);
+        }
+    }
+
     pub(super) fn break_sync(&mut self) {
         self.sync_broken = true;
     }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a missing chunk reads as zero, and so does everything behind the length.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 const CHUNK: usize = 4096;
@@ -28,6 +29,12 @@ impl Image {
 
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// The bytes that are shared together with one of them.
+    pub(super) fn chunk_of(offset: usize) -> Range<usize> {
+        let start = offset / CHUNK * CHUNK;
+        start..start + CHUNK
     }
 
     /// Whether nothing was ever written near a place; behind the length nothing was.

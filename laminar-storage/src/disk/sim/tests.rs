@@ -1,7 +1,8 @@
 use std::path::Path;
+use std::sync::Arc;
 
 use super::*;
-use crate::disk::{Blocking, Disk, DiskErrorKind, DiskOp};
+use crate::disk::{Blocking, Disk, DiskErrorKind, DiskOp, FileId, IoBuffer};
 
 fn write_and_sync(machine: &SimMachine, path: &str, content: &[u8]) {
     let mut disk = machine.disk();
@@ -19,6 +20,48 @@ fn synced_bytes_survive_every_crash() {
     for seed in 0..200 {
         assert_eq!(machine.crash(seed).content(Path::new("a")), Some(vec![7; 3000]));
     }
+}
+
+fn write_through(file: FileId, offset: u64, bytes: &[u8]) -> DiskOp {
+    DiskOp::WriteThrough { file, offset, data: Arc::new(IoBuffer::from(bytes)) }
+}
+
+#[test]
+fn what_was_written_through_survives_every_crash_and_what_lies_beside_it_need_not() {
+    let machine = SimMachine::new(1);
+    write_and_sync(&machine, "a", &[1; 8192]);
+    let mut disk = machine.disk();
+    let file = disk.open(Path::new("a")).unwrap();
+    let mut blocking = Blocking::new(&mut disk);
+    blocking.write(file, 512, vec![2; 512]).unwrap();
+    blocking.write(file, 2048, vec![2; 512]).unwrap();
+    blocking.run(write_through(file, 1024, &[3; 1536])).unwrap();
+    let mut beside = std::collections::BTreeSet::new();
+    for seed in 0..100 {
+        let left = machine.crash(seed).content(Path::new("a")).unwrap();
+        assert_eq!(left[1024..2560], [3; 1536], "also where something else was on its way");
+        beside.insert(left[512]);
+    }
+    assert_eq!(beside.into_iter().collect::<Vec<_>>(), [1, 2]);
+    let next = machine.operations();
+    machine.cut_power_at(next);
+    blocking.run(write_through(file, 4096, &[4; 4096])).unwrap_err();
+    let torn: std::collections::BTreeSet<_> =
+        (0..100).map(|seed| machine.crash(seed).content(Path::new("a")).unwrap()[4096..].to_vec()).collect();
+    assert!(torn.len() > 10, "one that does not complete may be torn anyhow: {}", torn.len());
+}
+
+#[test]
+fn a_write_through_that_failed_makes_nothing_durable_any_more() {
+    let machine = SimMachine::new(1);
+    write_and_sync(&machine, "a", &[1; 2048]);
+    let mut disk = machine.disk();
+    let file = disk.open(Path::new("a")).unwrap();
+    let mut blocking = Blocking::new(&mut disk);
+    machine.fail_at(machine.operations(), DiskErrorKind::Io);
+    blocking.run(write_through(file, 0, &[2; 2048])).unwrap_err();
+    blocking.run(write_through(file, 0, &[3; 2048])).unwrap();
+    assert_eq!(machine.crash_keeping(Kept::Nothing, 1).content(Path::new("a")), Some(vec![1; 2048]));
 }
 
 #[test]
@@ -187,6 +230,7 @@ fn rot_changes_bytes_durably_and_a_cut_file_stays_cut() {
 #[test]
 fn a_sync_makes_durable_whatever_was_written_cut_and_grown_before() {
     let mut synced = 0;
+    let mut through = 0;
     for seed in 0..50 {
         let mut random = fastrand::Rng::with_seed(seed);
         let machine = SimMachine::new(seed);
@@ -199,6 +243,13 @@ fn a_sync_makes_durable_whatever_was_written_cut_and_grown_before() {
                 0 => blocking.run(DiskOp::Truncate { file, len: random.u64(..40_000) }).unwrap(),
                 1 => blocking.run(DiskOp::Allocate { file, offset: 0, len: random.u64(..40_000) }).unwrap(),
                 2 => blocking.sync(file).unwrap(),
+                3 => {
+                    let (offset, bytes) = (random.u64(..30_000), vec![byte; random.usize(1..9_000)]);
+                    blocking.run(write_through(file, offset, &bytes)).unwrap();
+                    let left = machine.crash_keeping(Kept::Nothing, 1).content(Path::new("a")).unwrap();
+                    assert_eq!(left[offset as usize..][..bytes.len()], bytes, "seed {seed}, step {byte}");
+                    through += 1;
+                }
                 _ => blocking.write(file, random.u64(..30_000), vec![byte; random.usize(1..9_000)]).unwrap(),
             }
             if random.u32(..5) == 0 {
@@ -209,5 +260,5 @@ fn a_sync_makes_durable_whatever_was_written_cut_and_grown_before() {
             }
         }
     }
-    assert!(synced > 100, "{synced}");
+    assert!(synced > 100 && through > 100, "{synced} {through}");
 }

@@ -221,16 +221,17 @@ impl World {
     /// What a failed operation leaves behind.
     fn fail_partly(&mut self, pending: &Pending, failure: Option<Failure>) {
         let Some(inode) = pending.inode else { return };
-        match &pending.op {
-            DiskOp::Write { offset, data, .. } if failure == Some(Failure::Short) => {
-                self.files[inode].write_front(*offset as usize, data, &mut self.random);
+        let file = &mut self.files[inode];
+        match pending.op.written() {
+            Some((offset, data)) if failure == Some(Failure::Short) => {
+                file.write_front(offset as usize, data, &mut self.random);
             }
-            _ if failure == Some(Failure::Short) => {}
-            DiskOp::Write { offset, data, .. } => {
-                self.files[inode].write_some(*offset as usize, data, &mut self.random);
-            }
-            DiskOp::Sync { .. } => self.files[inode].break_sync(),
-            _ => {}
+            _ if failure == Some(Failure::Short) => return,
+            Some((offset, data)) => file.write_some(offset as usize, data, &mut self.random),
+            None => {}
+        }
+        if matches!(pending.op, DiskOp::Sync { .. } | DiskOp::WriteThrough { .. }) {
+            file.break_sync();
         }
     }
 
@@ -243,11 +244,15 @@ impl World {
             })
         };
         match &pending.op {
-            DiskOp::Write { offset, data, .. } => {
+            DiskOp::Write { .. } | DiskOp::WriteThrough { .. } => {
                 let inode = file(self)?;
-                self.reserve(inode, *offset + data.len() as u64, "write")?;
-                self.files[inode].write(*offset as usize, data);
-                let (start, end) = (*offset as usize, *offset as usize + data.len());
+                let (offset, data) = pending.op.written().unwrap_or_default();
+                self.reserve(inode, offset + data.len() as u64, "write")?;
+                self.files[inode].write(offset as usize, data);
+                if matches!(pending.op, DiskOp::WriteThrough { .. }) {
+                    self.files[inode].sync_sectors(offset as usize, data.len());
+                }
+                let (start, end) = (offset as usize, offset as usize + data.len());
                 self.last_write = Some(LastWrite { inode, sectors: start / SECTOR..end.div_ceil(SECTOR) });
             }
             DiskOp::Sync { .. } => {
@@ -329,6 +334,7 @@ impl World {
 pub(super) fn file_of(op: &DiskOp) -> Option<FileId> {
     match op {
         DiskOp::Write { file, .. }
+        | DiskOp::WriteThrough { file, .. }
         | DiskOp::Sync { file }
         | DiskOp::Allocate { file, .. }
         | DiskOp::Truncate { file, .. } => Some(*file),
@@ -339,6 +345,7 @@ pub(super) fn file_of(op: &DiskOp) -> Option<FileId> {
 fn name_of(op: &DiskOp) -> &'static str {
     match op {
         DiskOp::Write { .. } => "write",
+        DiskOp::WriteThrough { .. } => "write through",
         DiskOp::Sync { .. } => "sync",
         DiskOp::Allocate { .. } => "allocate",
         DiskOp::Truncate { .. } => "truncate",

@@ -1,0 +1,167 @@
+//! Records that wait to be written, gathered into groups.
+//!
+//! Invariant: groups leave in order and without a gap in position; a group is larger than its limit only when it is
+//! one record that is.
+
+use std::collections::VecDeque;
+
+use super::RECORD_HEADER_BYTES;
+use super::frame::{HEADER_BYTES, frame_bytes};
+use super::options::LogOptions;
+use crate::disk::IoBuffer;
+use crate::error::{Result, StorageError};
+
+/// Records that are written together, in one frame.
+pub(super) struct Group {
+    /// Room for the frame's header, then the records.
+    pub(super) buffer: IoBuffer,
+    /// Position of the first record.
+    pub(super) first: u64,
+    /// How many records.
+    pub(super) count: u32,
+}
+
+impl Group {
+    pub(super) fn payload_bytes(&self) -> usize {
+        self.buffer.len() - HEADER_BYTES
+    }
+
+    /// Position after the last record.
+    pub(super) fn end(&self) -> u64 {
+        self.first + self.payload_bytes() as u64
+    }
+}
+
+pub(super) struct Groups {
+    options: LogOptions,
+    /// Nothing joins these any more.
+    closed: VecDeque<Group>,
+    closed_bytes: usize,
+    /// Position after everything in groups that are closed or gone.
+    closed_end: u64,
+    gathering: Option<Group>,
+    /// How long the buffer that gathers may become, all limits considered.
+    buffer_limit: usize,
+    /// Buffers whose groups are written.
+    spare: Vec<IoBuffer>,
+}
+
+/// One gathers and one is on its way, as a rule.
+const SPARE_BUFFERS: usize = 2;
+
+impl Groups {
+    /// The first record begins at `start`.
+    pub(super) fn new(options: LogOptions, start: u64) -> Self {
+        Self {
+            options,
+            closed: VecDeque::new(),
+            closed_bytes: 0,
+            closed_end: start,
+            gathering: None,
+            buffer_limit: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Position after the last record.
+    pub(super) fn end(&self) -> u64 {
+        self.gathering.as_ref().map_or(self.closed_end, Group::end)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.closed.is_empty() && self.gathering.is_none()
+    }
+
+    /// Bytes of the records.
+    pub(super) fn bytes(&self) -> usize {
+        self.closed_bytes + self.gathering.as_ref().map_or(0, Group::payload_bytes)
+    }
+
+    /// Bytes of the frames that they will be.
+    pub(super) fn frame_bytes(&self) -> usize {
+        self.closed.iter().chain(&self.gathering).map(|group| frame_bytes(group.payload_bytes())).sum()
+    }
+
+    /// Adds one record made of parts; returns the position after it.
+    #[inline]
+    pub(super) fn append(&mut self, tag: u32, parts: &[&[u8]]) -> Result<u64> {
+        let payload: usize = parts.iter().map(|part| part.len()).sum();
+        let bytes = RECORD_HEADER_BYTES + payload;
+        let limit = self.buffer_limit;
+        let group = match &mut self.gathering {
+            Some(group) if group.buffer.len() + bytes <= limit && payload <= self.options.max_record_bytes => group,
+            _ => self.open(payload)?,
+        };
+        let header = u64::from(tag) << 32 | payload as u64;
+        group.buffer.extend_from_slice(&header.to_le_bytes());
+        for part in parts {
+            group.buffer.extend_from_slice(part);
+        }
+        group.count += 1;
+        Ok(group.end())
+    }
+
+    /// A new group for a record of this payload.
+    #[cold]
+    fn open(&mut self, payload: usize) -> Result<&mut Group> {
+        let LogOptions { max_record_bytes, max_group_bytes, max_pending_bytes: limit, .. } = self.options;
+        if payload > max_record_bytes {
+            return Err(StorageError::RecordTooLarge { bytes: payload, limit: max_record_bytes });
+        }
+        let bytes = RECORD_HEADER_BYTES + payload;
+        let pending = self.bytes();
+        if pending > 0 && pending + bytes > limit {
+            return Err(StorageError::LogBusy { pending, limit });
+        }
+        self.close();
+        self.buffer_limit = HEADER_BYTES + bytes.max(max_group_bytes.min(limit.saturating_sub(pending)));
+        let group = self.empty_group(bytes);
+        Ok(self.gathering.insert(group))
+    }
+
+    fn empty_group(&mut self, payload: usize) -> Group {
+        let mut buffer = self.spare.pop().unwrap_or_else(|| IoBuffer::with_capacity(HEADER_BYTES + payload));
+        buffer.pad(HEADER_BYTES);
+        Group { buffer, first: self.closed_end, count: 0 }
+    }
+
+    /// Takes the buffer of a group back that was written.
+    pub(super) fn give_back(&mut self, mut buffer: IoBuffer) {
+        // What one large record has needed is not kept.
+        if self.spare.len() < SPARE_BUFFERS && buffer.len() <= frame_bytes(self.options.max_group_bytes) {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    /// Lets nothing join the last group any more.
+    pub(super) fn close(&mut self) {
+        if let Some(group) = self.gathering.take() {
+            self.closed_end = group.end();
+            self.closed_bytes += group.payload_bytes();
+            self.closed.push_back(group);
+        }
+    }
+
+    /// Adds a group without records.
+    pub(super) fn stamp(&mut self) {
+        self.close();
+        let group = self.empty_group(0);
+        self.closed.push_back(group);
+    }
+
+    /// The group that is next to be written.
+    pub(super) fn front(&self) -> Option<&Group> {
+        self.closed.front().or(self.gathering.as_ref())
+    }
+
+    /// Takes the group that is next to be written.
+    pub(super) fn take(&mut self) -> Option<Group> {
+        if self.closed.is_empty() {
+            self.close();
+        }
+        let group = self.closed.pop_front()?;
+        self.closed_bytes -= group.payload_bytes();
+        Some(group)
+    }
+}
