@@ -105,6 +105,16 @@ pub fn stolen_seconds() -> f64 {
     ticks.unwrap_or(0.0) / TICKS_PER_SECOND
 }
 
+/// Seconds so far in which some thread of this machine waited for memory to be made free (0), or for a device (1); 0 where
+/// the system does not tell.
+pub fn pressed_seconds() -> [f64; 2] {
+    ["memory", "io"].map(|of| {
+        let told = std::fs::read_to_string(format!("/proc/pressure/{of}")).unwrap_or_default();
+        let total = told.lines().next().and_then(|some| some.split("total=").nth(1)).and_then(|us| us.parse().ok());
+        total.unwrap_or(0.0) / 1e6
+    })
+}
+
 /// Prints processor and core count, once a run.
 pub fn print_machine() {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -22,7 +22,7 @@ use laminar_core::connector::Registry;
 use laminar_core::engine::status::{ImageBytes, LONG_TURNS_US};
 use laminar_db::{Database, Status};
 
-use crate::harness::{Settings, stolen_seconds};
+use crate::harness::{Settings, pressed_seconds, stolen_seconds};
 use crate::pacing::{Hiccups, Lateness, runtime};
 use crate::prepared::{Keep, Prepared, Probe};
 use crate::windowed::{Workload, open};
@@ -60,6 +60,8 @@ struct Found {
     hiccups: Lateness,
     /// Processor time that the host took meanwhile, in seconds.
     stolen: f64,
+    /// Waits for memory and devices meanwhile, in seconds.
+    pressed: [f64; 2],
     state_bytes: u64,
     checkpoints: u64,
     counts: Counts,
@@ -119,7 +121,12 @@ pub fn run(settings: &Settings) {
         println!("  {name}: {:.2} GiB of state", found.state_bytes as f64 / f64::from(1 << 30));
         found.ticks.line("  tick at the sink");
         found.hiccups.line("  hiccup probe (1 ms sleeps)");
-        println!("    the host took {:.0} ms of processor time", found.stolen * 1000.0);
+        println!(
+            "    the host took {:.0} ms of processor time; threads waited {:.0} ms for memory, {:.0} ms for the disk",
+            found.stolen * 1000.0,
+            found.pressed[0] * 1000.0,
+            found.pressed[1] * 1000.0
+        );
         let usual = |of: &Lateness| of.usual_ms(0.999, period);
         println!(
             "    p99.9 over the probe: {:.3} ms; of each {period:?} by itself, median: {:.3} ms (tick {:.3}, probe {:.3})",
@@ -264,7 +271,7 @@ fn paced(keys: usize, rate: f64, (changing, period): (Changing, Duration), inter
         tokio::time::sleep(period * SETTLING as u32).await;
         let status = database.status().await.expect("a status");
         let (checkpoint, before) = (status.checkpoint.newest, Counts::of(&status));
-        let (hiccups, stolen) = (Hiccups::start(), stolen_seconds());
+        let (hiccups, stolen, pressed) = (Hiccups::start(), stolen_seconds(), pressed_seconds());
         let began = schedule.open();
         let wall = Instant::now();
         let all = (seconds * TICKS_PER_SECOND * TICK_SPLITS) as u64;
@@ -273,6 +280,7 @@ fn paced(keys: usize, rate: f64, (changing, period): (Changing, Duration), inter
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let (hiccups, stolen) = (hiccups.end(), stolen_seconds() - stolen);
+        let [memory, disk] = pressed_seconds();
         let status = database.status().await.expect("a status");
         let counts = Counts::of(&status).since(before);
         let mut latency = Lateness::new();
@@ -286,6 +294,7 @@ fn paced(keys: usize, rate: f64, (changing, period): (Changing, Duration), inter
             ticks: latency,
             hiccups,
             stolen,
+            pressed: [memory - pressed[0], disk - pressed[1]],
             state_bytes,
             checkpoints: status.checkpoint.newest - checkpoint,
             counts,

@@ -6,15 +6,57 @@
 use std::collections::VecDeque;
 
 use super::RECORD_HEADER_BYTES;
-use super::frame::{HEADER_BYTES, frame_bytes};
+use super::SyncPolicy;
+use super::frame::{HEADER_BYTES, frame_bytes, open_frame};
 use super::options::LogOptions;
 use crate::disk::IoBuffer;
 use crate::error::{Result, StorageError};
 
+/// What a group is gathered in.
+pub(super) enum Buffer {
+    /// For a write that is synced when somebody asks.
+    Heap(Vec<u8>),
+    /// For a write through.
+    Through(IoBuffer),
+}
+
+impl Buffer {
+    #[inline]
+    fn len(&self) -> usize {
+        match self {
+            Self::Heap(bytes) => bytes.len(),
+            Self::Through(buffer) => buffer.len(),
+        }
+    }
+
+    #[inline]
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Heap(buffer) => buffer.extend_from_slice(bytes),
+            Self::Through(buffer) => buffer.extend_from_slice(bytes),
+        }
+    }
+
+    /// Adds zeros at the end, until it is so long.
+    pub(super) fn pad(&mut self, len: usize) {
+        match self {
+            Self::Heap(buffer) => buffer.resize(len, 0),
+            Self::Through(buffer) => buffer.pad(len),
+        }
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Heap(buffer) => buffer,
+            Self::Through(buffer) => buffer,
+        }
+    }
+}
+
 /// Records that are written together, in one frame.
 pub(super) struct Group {
     /// Room for the frame's header, then the records.
-    pub(super) buffer: IoBuffer,
+    pub(super) buffer: Buffer,
     /// Position of the first record.
     pub(super) first: u64,
     /// How many records.
@@ -34,6 +76,7 @@ impl Group {
 
 pub(super) struct Groups {
     options: LogOptions,
+    policy: SyncPolicy,
     /// Nothing joins these any more.
     closed: VecDeque<Group>,
     closed_bytes: usize,
@@ -42,7 +85,9 @@ pub(super) struct Groups {
     gathering: Option<Group>,
     /// How long the buffer that gathers may become, all limits considered.
     buffer_limit: usize,
-    /// Buffers whose groups are written.
+    /// Payload of the group that left last.
+    last_bytes: usize,
+    /// Buffers whose groups are written through.
     spare: Vec<IoBuffer>,
 }
 
@@ -51,14 +96,16 @@ const SPARE_BUFFERS: usize = 2;
 
 impl Groups {
     /// The first record begins at `start`.
-    pub(super) fn new(options: LogOptions, start: u64) -> Self {
+    pub(super) fn new(options: LogOptions, policy: SyncPolicy, start: u64) -> Self {
         Self {
             options,
+            policy,
             closed: VecDeque::new(),
             closed_bytes: 0,
             closed_end: start,
             gathering: None,
             buffer_limit: 0,
+            last_bytes: 0,
             spare: Vec::new(),
         }
     }
@@ -120,8 +167,16 @@ impl Groups {
     }
 
     fn empty_group(&mut self, payload: usize) -> Group {
-        let mut buffer = self.spare.pop().unwrap_or_else(|| IoBuffer::with_capacity(HEADER_BYTES + payload));
-        buffer.pad(HEADER_BYTES);
+        let buffer = match self.policy {
+            // Groups are much alike from one to the next: room for as much spares growing in steps.
+            SyncPolicy::OnRequest => Buffer::Heap(open_frame(payload.max(self.last_bytes))),
+            SyncPolicy::EveryGroup => {
+                let spare = self.spare.pop();
+                let mut buffer = spare.unwrap_or_else(|| IoBuffer::with_capacity(HEADER_BYTES + payload));
+                buffer.pad(HEADER_BYTES);
+                Buffer::Through(buffer)
+            }
+        };
         Group { buffer, first: self.closed_end, count: 0 }
     }
 
@@ -161,7 +216,8 @@ impl Groups {
             self.close();
         }
         let group = self.closed.pop_front()?;
-        self.closed_bytes -= group.payload_bytes();
+        self.last_bytes = group.payload_bytes();
+        self.closed_bytes -= self.last_bytes;
         Some(group)
     }
 }

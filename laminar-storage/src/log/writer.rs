@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::RECORD_HEADER_BYTES;
 use super::frame::{FILE_BLOCK, FrameKind, FrameNumbers, Place, fill_header, frame_bytes};
-use super::groups::Groups;
+use super::groups::{Buffer, Groups};
 use super::identity::{DirectoryId, LogId, LogName};
 use super::options::LogOptions;
 use super::prepare::{OpenSegment, Preparation, Released};
@@ -89,7 +89,7 @@ impl LogWriter {
             id: name.id(directory),
             options,
             policy,
-            groups: Groups::new(options, start),
+            groups: Groups::new(options, policy, start),
             written: start,
             durable: start,
             sync_wanted: start,
@@ -215,21 +215,22 @@ impl LogWriter {
             _ => 0,
         };
         let numbers = FrameNumbers { position: group.first, horizon: self.durable, count: group.count, file_blocks };
-        fill_header(&mut group.buffer, self.name.kind(), place, numbers);
-        group.buffer.pad(frame_bytes(group.payload_bytes()));
-        segment.used += group.buffer.len() as u64;
+        let bytes = frame_bytes(group.payload_bytes());
+        fill_header(group.buffer.bytes_mut(), self.name.kind(), place, numbers);
+        group.buffer.pad(bytes);
+        segment.used += bytes as u64;
         segment.end = end;
-        let (file, offset, buffer) = (segment.open.file, place.offset, group.buffer);
-        self.phase = match self.policy {
-            SyncPolicy::EveryGroup if !mutant::active(Mutant::SkipSync) => {
+        let (file, offset) = (segment.open.file, place.offset);
+        self.phase = match group.buffer {
+            Buffer::Heap(data) => Phase::Writing { ticket: disk.submit(DiskOp::Write { file, offset, data }), end },
+            Buffer::Through(buffer) if mutant::active(Mutant::SkipSync) => {
+                let data = buffer.to_vec();
+                Phase::Writing { ticket: disk.submit(DiskOp::Write { file, offset, data }), end }
+            }
+            Buffer::Through(buffer) => {
                 let buffer = Arc::new(buffer);
                 let data = Arc::clone(&buffer);
                 Phase::WritingThrough { ticket: disk.submit(DiskOp::WriteThrough { file, offset, data }), end, buffer }
-            }
-            _ => {
-                let ticket = disk.submit(DiskOp::Write { file, offset, data: buffer.to_vec() });
-                self.groups.give_back(buffer);
-                Phase::Writing { ticket, end }
             }
         };
         match self.policy {
