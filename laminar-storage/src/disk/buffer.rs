@@ -18,6 +18,9 @@ const LARGE_BYTES: usize = HUGE_PAGE / 4;
 /// Bytes that grow at their end, in memory that a write needs not copy. Made to be used again.
 pub struct IoBuffer {
     map: MmapMut,
+    /// Where the content begins; room for as much behind its end is not used.
+    start: usize,
+    capacity: usize,
     len: usize,
 }
 
@@ -25,20 +28,28 @@ impl IoBuffer {
     /// An empty buffer with room for so many bytes at least.
     pub fn with_capacity(bytes: usize) -> Self {
         let unit = if bytes >= LARGE_BYTES { HUGE_PAGE } else { PAGE };
-        let bytes = bytes.max(LEAST_BYTES).next_multiple_of(unit);
-        let Ok(map) = MmapMut::map_anon(bytes) else {
-            handle_alloc_error(Layout::from_size_align(bytes, PAGE).unwrap_or(Layout::new::<u8>()))
+        let capacity = bytes.max(LEAST_BYTES).next_multiple_of(unit);
+        // Not every kernel lets a mapping begin with a huge page by itself. What is not touched takes no memory.
+        let mapped = if unit == HUGE_PAGE { capacity + HUGE_PAGE } else { capacity };
+        let Ok(map) = MmapMut::map_anon(mapped) else {
+            handle_alloc_error(Layout::from_size_align(mapped, PAGE).unwrap_or(Layout::new::<u8>()))
         };
         if unit == HUGE_PAGE {
             // A kernel without huge pages gives small ones.
             let _ = map.advise(Advice::HugePage);
         }
-        Self { map, len: 0 }
+        let start = map.as_ptr().align_offset(unit);
+        Self { map, start, capacity, len: 0 }
     }
 
     /// Bytes for which there is room.
     pub fn capacity(&self) -> usize {
-        self.map.len()
+        self.capacity
+    }
+
+    #[inline]
+    fn room(&mut self) -> &mut [u8] {
+        &mut self.map[self.start..self.start + self.capacity]
     }
 
     /// Takes the content away, and leaves the room.
@@ -50,29 +61,31 @@ impl IoBuffer {
     #[inline]
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
-        if end > self.map.len() {
+        if end > self.capacity {
             self.grow(end);
         }
-        self.map[self.len..end].copy_from_slice(bytes);
+        let at = self.len;
+        self.room()[at..end].copy_from_slice(bytes);
         self.len = end;
     }
 
     /// Adds zeros at the end, until it is so long.
     pub fn pad(&mut self, len: usize) {
-        if len > self.map.len() {
+        if len > self.capacity {
             self.grow(len);
         }
-        if len > self.len {
-            self.map[self.len..len].fill(0);
+        let at = self.len;
+        if len > at {
+            self.room()[at..len].fill(0);
             self.len = len;
         }
     }
 
     #[cold]
     fn grow(&mut self, least: usize) {
-        let mut larger = Self::with_capacity(least.max(2 * self.map.len()));
-        larger.map[..self.len].copy_from_slice(self);
-        self.map = larger.map;
+        let mut larger = Self::with_capacity(least.max(2 * self.capacity));
+        larger.extend_from_slice(self);
+        *self = larger;
     }
 }
 
@@ -88,13 +101,14 @@ impl Deref for IoBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.map[..self.len]
+        &self.map[self.start..self.start + self.len]
     }
 }
 
 impl DerefMut for IoBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.map[..self.len]
+        let len = self.len;
+        &mut self.room()[..len]
     }
 }
 
@@ -121,7 +135,8 @@ mod tests {
         buffer.extend_from_slice(&vec![7; 3 * HUGE_PAGE]);
         expected.resize(expected.len() + 3 * HUGE_PAGE, 7);
         assert_eq!(&*buffer, expected);
-        assert_eq!(buffer.as_ptr().addr() % PAGE, 0);
+        assert_eq!(buffer.as_ptr().addr() % HUGE_PAGE, 0);
+        assert_eq!(IoBuffer::with_capacity(1).as_ptr().addr() % PAGE, 0);
     }
 
     #[test]

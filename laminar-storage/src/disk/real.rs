@@ -487,3 +487,37 @@ pub(super) fn disk_error(what: &str, path: &Path, error: &io::Error) -> DiskErro
     };
     DiskError { kind, message: format!("{what} {}: {error}", path.display()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The flags that a descriptor was opened with.
+    fn flags(file: &File) -> i32 {
+        let told = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).unwrap();
+        let flags = told.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        i32::from_str_radix(flags.trim(), 8).unwrap()
+    }
+
+    #[test]
+    fn a_write_through_goes_past_the_page_cache_and_waits_for_the_device_where_the_file_system_has_that() {
+        let root = tempfile::tempdir().unwrap();
+        let mut disk = RealDisk::open(root.path(), IoMode::Inline).unwrap();
+        let file = disk.create(Path::new("a")).unwrap();
+        let mut blocking = super::super::Blocking::new(&mut disk);
+        blocking.run(DiskOp::Allocate { file, offset: 0, len: 1 << 20 }).unwrap();
+        // The name does not matter any more.
+        blocking.run(DiskOp::Rename { from: "a".into(), to: "b".into() }).unwrap();
+        blocking
+            .run(DiskOp::WriteThrough { file, offset: 512, data: Arc::new(IoBuffer::from(&[7; 512][..])) })
+            .unwrap();
+        let open = disk.file(file).unwrap();
+        let direct = open.direct.get().expect("it is opened at the first write through");
+        let direct_too = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(root.path().join("b"));
+        assert_eq!(direct.is_some(), direct_too.is_ok());
+        if let Some(direct) = direct {
+            let wanted = libc::O_DIRECT | libc::O_DSYNC;
+            assert_eq!(flags(direct) & wanted, wanted);
+        }
+    }
+}

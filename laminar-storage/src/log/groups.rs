@@ -148,7 +148,7 @@ impl Groups {
         Ok(group.end())
     }
 
-    /// A new group for a record of this payload.
+    /// The group for a record of this payload: a new one, unless the last one takes it, all limits considered anew.
     #[cold]
     fn open(&mut self, payload: usize) -> Result<&mut Group> {
         let LogOptions { max_record_bytes, max_group_bytes, max_pending_bytes: limit, .. } = self.options;
@@ -160,9 +160,16 @@ impl Groups {
         if pending > 0 && pending + bytes > limit {
             return Err(StorageError::LogBusy { pending, limit });
         }
-        self.close();
-        self.buffer_limit = HEADER_BYTES + bytes.max(max_group_bytes.min(limit.saturating_sub(pending)));
-        let group = self.empty_group(bytes);
+        let group = match self.gathering.take() {
+            Some(group) if group.payload_bytes() + bytes <= max_group_bytes => group,
+            full => {
+                self.gathering = full;
+                self.close();
+                self.empty_group(bytes)
+            }
+        };
+        let room = (max_group_bytes.saturating_sub(group.payload_bytes())).min(limit.saturating_sub(pending));
+        self.buffer_limit = group.buffer.len() + bytes.max(room);
         Ok(self.gathering.insert(group))
     }
 
@@ -171,7 +178,7 @@ impl Groups {
             // Groups are much alike from one to the next: room for as much spares growing in steps.
             SyncPolicy::OnRequest => Buffer::Heap(open_frame(payload.max(self.last_bytes))),
             SyncPolicy::EveryGroup => {
-                let spare = self.spare.pop();
+                let spare = self.spare.pop_if(|spare| payload <= self.options.max_group_bytes.max(spare.capacity()));
                 let mut buffer = spare.unwrap_or_else(|| IoBuffer::with_capacity(HEADER_BYTES + payload));
                 buffer.pad(HEADER_BYTES);
                 Buffer::Through(buffer)
@@ -182,7 +189,7 @@ impl Groups {
 
     /// Takes the buffer of a group back that was written.
     pub(super) fn give_back(&mut self, mut buffer: IoBuffer) {
-        // What one large record has needed is not kept.
+        // What one large record has needed is not kept; it has taken no buffer from the others.
         if self.spare.len() < SPARE_BUFFERS && buffer.len() <= frame_bytes(self.options.max_group_bytes) {
             buffer.clear();
             self.spare.push(buffer);
@@ -219,5 +226,77 @@ impl Groups {
         self.last_bytes = group.payload_bytes();
         self.closed_bytes -= self.last_bytes;
         Some(group)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: LogOptions =
+        LogOptions { segment_bytes: 1 << 20, max_record_bytes: 400, max_group_bytes: 1000, max_pending_bytes: 2500 };
+
+    fn payloads(groups: &mut Groups) -> Vec<usize> {
+        std::iter::from_fn(|| groups.take()).map(|group| group.payload_bytes()).collect()
+    }
+
+    #[test]
+    fn records_share_groups_up_to_each_limit() {
+        for policy in [SyncPolicy::EveryGroup, SyncPolicy::OnRequest] {
+            let mut groups = Groups::new(OPTIONS, policy, 7);
+            groups.append(1, &[&[1; 100]]).unwrap();
+            let refused = groups.append(1, &[&[1; 401]]).unwrap_err();
+            assert_eq!(refused.code(), "LDB-1005", "also where the group has room for it");
+            let refused =
+                std::iter::repeat_with(|| groups.append(1, &[&[1; 60], &[2; 40]])).find_map(Result::err).unwrap();
+            assert_eq!(refused.code(), "LDB-1006");
+            assert_eq!((groups.bytes(), groups.end()), (23 * 108, 7 + 23 * 108), "nothing above the limit");
+            groups.append(1, &[&[1; 2500 - 23 * 108 - 8]]).unwrap();
+            assert_eq!(payloads(&mut groups), [972, 972, 556]);
+            assert!(groups.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_group_that_was_opened_near_the_limit_grows_when_the_backlog_is_gone() {
+        let mut groups = Groups::new(OPTIONS, SyncPolicy::EveryGroup, 0);
+        for _ in 0..22 {
+            groups.append(1, &[&[1; 100]]).unwrap();
+        }
+        assert_eq!(groups.take().unwrap().payload_bytes(), 972);
+        for _ in 0..5 {
+            groups.append(1, &[&[1; 100]]).unwrap();
+        }
+        assert_eq!(payloads(&mut groups), [972, 972]);
+    }
+
+    #[test]
+    fn a_closed_group_takes_nothing_and_a_stamp_is_empty() {
+        let mut groups = Groups::new(OPTIONS, SyncPolicy::OnRequest, 0);
+        groups.append(1, &[&[1; 92]]).unwrap();
+        groups.close();
+        groups.append(1, &[&[1; 92]]).unwrap();
+        groups.stamp();
+        let taken: Vec<_> = std::iter::from_fn(|| groups.take()).map(|g| (g.first, g.end(), g.count)).collect();
+        assert_eq!(taken, [(0, 100, 1), (100, 200, 1), (200, 200, 0)]);
+    }
+
+    #[test]
+    fn a_record_larger_than_a_group_goes_alone_and_leaves_the_buffers_of_the_others() {
+        let options = LogOptions { max_record_bytes: 300 << 10, max_pending_bytes: 1 << 20, ..OPTIONS };
+        let mut groups = Groups::new(options, SyncPolicy::EveryGroup, 0);
+        let take = |groups: &mut Groups| match groups.take().unwrap().buffer {
+            Buffer::Through(buffer) => buffer,
+            Buffer::Heap(_) => panic!("a log that writes through gathers for that"),
+        };
+        groups.append(1, &[&[1; 100]]).unwrap();
+        let small = take(&mut groups);
+        let place = small.as_ptr();
+        groups.give_back(small);
+        groups.append(1, &[&vec![1; 300 << 10]]).unwrap();
+        let large = take(&mut groups);
+        groups.give_back(large);
+        groups.append(1, &[&[1; 100]]).unwrap();
+        assert_eq!(take(&mut groups).as_ptr(), place);
     }
 }

@@ -3,6 +3,7 @@
 use super::file::SimFile;
 use super::random::Random;
 use super::world::{Pending, World};
+use crate::disk::port::DiskOp;
 
 /// What a power cut leaves of that which no completed sync covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,14 @@ impl World {
 
     fn interrupt(&mut self, pending: &Pending, random: &mut Random) {
         match (pending.op.written(), pending.inode) {
+            // It may have arrived whole in the page cache, or on the device, when nobody has heard of it yet.
+            (Some((offset, data)), Some(inode)) if matches!(pending.op, DiskOp::WriteThrough { .. }) => {
+                match random.below(4) {
+                    0 => self.files[inode].write(offset as usize, data),
+                    1 => drop(self.apply(pending)),
+                    _ => self.files[inode].write_some(offset as usize, data, random),
+                }
+            }
             (Some((offset, data)), Some(inode)) => self.files[inode].write_some(offset as usize, data, random),
             // A refused operation is one that had no effect.
             _ => drop(self.apply(pending)),

@@ -96,7 +96,7 @@ impl SimMachine {
     }
 
     /// Makes the operation with this number fail. A failed write leaves some of its sectors, a failed
-    /// sync makes later syncs of the file do nothing, as kernels do.
+    /// sync or write through makes later syncs of the file do nothing, as kernels do.
     pub fn fail_at(&self, operation: u64, kind: DiskErrorKind) {
         self.world().failures.insert(operation, Failure::Error(kind));
     }
