@@ -20,6 +20,7 @@ use crate::ask::ask;
 use crate::error::{DbError, Notice};
 use crate::options::{Backend, DatabaseOptions};
 use crate::session::Session;
+use crate::statement::Statements;
 use crate::status::Status;
 use crate::subscription::Subscriptions;
 use crate::{deploy, status};
@@ -47,6 +48,7 @@ pub(crate) struct Inner {
     last_write: AtomicU64,
     failure: watch::Receiver<Option<EngineError>>,
     pub subscriptions: Arc<Subscriptions>,
+    pub statements: Arc<Statements>,
     catalog: RwLock<Catalog>,
 }
 
@@ -81,6 +83,7 @@ impl Database {
             last_write: AtomicU64::new(0),
             failure,
             subscriptions: Arc::default(),
+            statements: Arc::default(),
             catalog: RwLock::new(catalog),
         };
         Ok(Self { inner: Arc::new(inner) })

@@ -16,6 +16,7 @@ mod options;
 mod record;
 mod response;
 mod session;
+mod statement;
 pub mod status;
 mod subscription;
 

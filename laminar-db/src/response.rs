@@ -6,6 +6,10 @@ use futures::stream::BoxStream;
 
 use crate::copy::CopyIn;
 use crate::error::{DbError, Notice};
+use crate::statement::Running;
+
+/// The tag of rows that never end.
+pub(crate) const SUBSCRIBE: &str = "SUBSCRIBE";
 
 /// Result rows as they come.
 pub type RowStream = BoxStream<'static, Result<RecordBatch, DbError>>;
@@ -36,8 +40,10 @@ pub enum Response {
     CopyOut {
         /// Columns of the rows.
         schema: SchemaRef,
-        /// The rows.
+        /// The rows; end, unless `tag` is `SUBSCRIBE`.
         batches: RowStream,
+        /// What gives them: `SELECT` or `SUBSCRIBE`.
+        tag: &'static str,
     },
 }
 
@@ -45,6 +51,22 @@ impl Response {
     /// Done without notices.
     pub fn done(tag: impl Into<String>) -> Self {
         Self::Done { tag: tag.into(), notices: Vec::new() }
+    }
+
+    /// The answer as part of a statement that runs: what of it is still to come keeps the statement running.
+    pub(crate) fn of(self, running: Running) -> Self {
+        // A subscription lasts as long as its client wants.
+        let of_tag = |running: Running, tag| if tag == SUBSCRIBE { running.without_limit() } else { running };
+        match self {
+            Self::Rows { schema, batches, tag, notices } => {
+                Self::Rows { schema, batches: of_tag(running, tag).rows(batches), tag, notices }
+            }
+            Self::CopyOut { schema, batches, tag } => {
+                Self::CopyOut { schema, batches: of_tag(running, tag).rows(batches), tag }
+            }
+            Self::CopyIn(copy) => Self::CopyIn(Box::new(copy.of(running))),
+            done @ Self::Done { .. } => done,
+        }
     }
 }
 

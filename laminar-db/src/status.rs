@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::ask::ask;
 use crate::database::Inner;
 use crate::error::DbError;
+use crate::statement::StatementStatus;
 use crate::subscription::SubscriptionStatus;
 
 /// Everything.
@@ -34,6 +35,8 @@ pub struct Status {
     pub sinks: Vec<Sink>,
     /// Rows pushed into sources that nobody reads.
     pub rows_unread: u64,
+    /// Statements that run.
+    pub statements: StatementStatus,
     /// Subscriptions.
     pub subscriptions: SubscriptionStatus,
 }
@@ -128,10 +131,15 @@ pub struct Sink {
 /// Reads the engine's status and joins it with the catalog.
 pub(crate) async fn read(inner: &Inner) -> Result<Status, DbError> {
     let engine: EngineStatus = ask(|reply| inner.engine.status(reply)).await?;
-    Ok(join(&inner.catalog(), &engine, inner.subscriptions.status()))
+    Ok(join(&inner.catalog(), &engine, inner.statements.status(), inner.subscriptions.status()))
 }
 
-fn join(catalog: &Catalog, engine: &EngineStatus, subscriptions: SubscriptionStatus) -> Status {
+fn join(
+    catalog: &Catalog,
+    engine: &EngineStatus,
+    statements: StatementStatus,
+    subscriptions: SubscriptionStatus,
+) -> Status {
     let mut status = Status {
         epoch: engine.epoch.as_u64(),
         shards: engine.shards,
@@ -151,6 +159,7 @@ fn join(catalog: &Catalog, engine: &EngineStatus, subscriptions: SubscriptionSta
         sources: Vec::new(),
         sinks: Vec::new(),
         rows_unread: engine.reactors.iter().map(|r| r.rows_unread).sum(),
+        statements,
         subscriptions,
     };
     for object in &engine.objects {

@@ -15,6 +15,7 @@ use laminar_storage::log::MAX_RECORD_BYTES;
 use crate::error::DbError;
 use crate::ingest::Ingested;
 use crate::record;
+use crate::statement::Running;
 use lines::LineReader;
 pub(crate) use lines::{Record, malformed};
 
@@ -88,13 +89,31 @@ pub struct CopyIn {
     lines: LineReader,
     received: usize,
     commit: CopyCommit,
+    /// The statement that it belongs to, if one does.
+    running: Option<Running>,
 }
 
 impl CopyIn {
     /// Begins a COPY into `columns` of a target whose rows take `row_bits` at least; `commit` is called once, with all
     /// rows.
     pub(crate) fn new(columns: SchemaRef, row_bits: usize, format: CopyFormat, commit: CopyCommit) -> Self {
-        Self { columns, row_bits, lines: LineReader::new(format), received: 0, commit }
+        Self { columns, row_bits, lines: LineReader::new(format), received: 0, commit, running: None }
+    }
+
+    /// The COPY of a statement that runs.
+    pub(crate) fn of(self, running: Running) -> Self {
+        Self { running: Some(running), ..self }
+    }
+
+    /// Waits for more from the client, as long as the statement has time.
+    ///
+    /// # Errors
+    /// 57014 when the time has ended.
+    pub async fn wait<T>(&mut self, more: impl Future<Output = T>) -> Result<T, DbError> {
+        match &mut self.running {
+            Some(running) => running.within(async { Ok(more.await) }).await,
+            None => Ok(more.await),
+        }
     }
 
     /// The columns that the data must have, in order.
@@ -121,10 +140,15 @@ impl CopyIn {
     /// Commits all rows; returns how many. When it returns, they are durable.
     ///
     /// # Errors
-    /// A value does not fit its column, or the write failed; nothing was written then.
+    /// A value does not fit its column, the write failed or the statement's time has ended; nothing was written then.
     pub async fn finish(mut self) -> Result<u64, DbError> {
         let batch = rows::to_batch(&self.columns, self.lines.finish()?)?;
-        Ok((self.commit)(batch, None).await?.rows)
+        let commit = (self.commit)(batch, None);
+        let done = match &mut self.running {
+            Some(running) => running.within(commit).await,
+            None => commit.await,
+        };
+        Ok(done?.rows)
     }
 
     /// Commits records that were read by [`csv_table`].

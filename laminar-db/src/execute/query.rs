@@ -22,7 +22,7 @@ pub async fn run(session: &mut Session, query: AdhocQuery) -> Result<Response, D
 pub async fn copy_out(session: &mut Session, query: AdhocQuery) -> Result<Response, DbError> {
     let schema = query.schema();
     let batches = rows(session, query).await?;
-    Ok(Response::CopyOut { schema, batches })
+    Ok(Response::CopyOut { schema, batches, tag: "SELECT" })
 }
 
 /// The rows of a query.

@@ -12,7 +12,7 @@ use laminar_sql::plan::SubscribePlan;
 
 use crate::ask::ask;
 use crate::error::{DbError, Notice};
-use crate::response::Response;
+use crate::response::{Response, SUBSCRIBE};
 use crate::session::Session;
 use crate::subscription::{Progress, Selection, channel};
 
@@ -44,8 +44,8 @@ pub async fn run(session: &mut Session, plan: SubscribePlan, form: Form) -> Resu
     let subscribed = ask(|reply| engine.subscribe(plan.object, first, subscriber, reply)).await?;
     let batches = queue.rows(move || engine.unsubscribe(subscribed.id));
     Ok(match form {
-        Form::Copy => Response::CopyOut { schema, batches },
-        Form::Rows => Response::Rows { schema, batches, tag: "SUBSCRIBE", notices: vec![psql_notice()] },
+        Form::Copy => Response::CopyOut { schema, batches, tag: SUBSCRIBE },
+        Form::Rows => Response::Rows { schema, batches, tag: SUBSCRIBE, notices: vec![psql_notice()] },
     })
 }
 

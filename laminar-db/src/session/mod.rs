@@ -15,6 +15,7 @@ use crate::database::Inner;
 use crate::error::{DbError, Notice};
 use crate::execute;
 use crate::response::{Description, Response, TransactionState};
+use crate::statement::Running;
 
 pub(crate) use transaction::Block;
 
@@ -57,24 +58,23 @@ impl Session {
         execute::describe(self, statement).await
     }
 
-    /// Executes one statement; `params` are the values of `$1`, `$2`, … as text.
+    /// Executes one statement; `params` are the values of `$1`, `$2`, … as text. The statement runs until its answer is
+    /// taken whole or dropped; a time-out meanwhile is the last thing that its rows give.
     ///
     /// # Errors
     /// Whatever is wrong with it, a failed transaction block, a cancel or a time-out.
     pub async fn execute(&mut self, statement: &Statement, params: &[Option<String>]) -> Result<Response, DbError> {
         self.refuse_in_failed_block(statement)?;
-        let (cancel, timeout) = (self.cancel.clone(), self.inner.options.statement_timeout);
-        let running = cancel.guard(execute::statement(self, statement, text_params(params)));
-        let done = match timeout {
-            Some(limit) => tokio::time::timeout(limit, running).await.unwrap_or_else(|_| Err(timed_out(limit))),
-            None => running.await,
-        };
+        let cancel = self.cancel.clone();
+        let mut running = Running::begin(&self.inner.statements, self.inner.options.statement_timeout);
+        let work = execute::statement(self, statement, text_params(params));
+        let done = running.within(cancel.guard(work)).await;
         if done.is_err()
             && let Some(block) = &mut self.block
         {
             block.fail();
         }
-        done
+        Ok(done?.of(running))
     }
 
     /// Where the session's transaction stands.
@@ -176,9 +176,4 @@ fn warning(sqlstate: &str, message: &str) -> Notice {
 
 fn no_block(tag: &str) -> Response {
     Response::Done { tag: tag.to_owned(), notices: vec![warning("25P01", "there is no transaction in progress")] }
-}
-
-fn timed_out(limit: std::time::Duration) -> DbError {
-    let message = format!("canceling statement due to statement timeout of {} ms", limit.as_millis());
-    DbError::new("LDB-4041", "57014", message).with_hint("raise [server] statement_timeout")
 }

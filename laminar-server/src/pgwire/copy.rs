@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::connection::Connection;
 use super::fault::Fault;
 use super::frontend::{Frontend, decode};
-use super::row::{RowEncoder, cells};
+use super::row::{RowEncoder, cancelled, cells};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Takes COPY data until the client ends it; nothing of it stays if it fails.
@@ -23,10 +23,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         // A COPY that is dropped has written nothing.
         loop {
             let (tag, body) = tokio::select! {
-                message = self.wire.message() => message?,
-                _ = self.cancelled.changed() => {
-                    return Err(Fault::sql("57014", "canceling statement due to user request"));
-                }
+                message = copy.wait(self.wire.message()) => message??,
+                _ = self.cancelled.changed() => return Err(cancelled()),
                 () = self.gate.stop().cancelled() => {
                     return Err(Fault::fatal("57P01", "terminating connection due to administrator command"));
                 }
@@ -34,8 +32,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match decode(tag, body)? {
                 Frontend::CopyData(data) => copy.push(&data)?,
                 Frontend::CopyDone => {
-                    let tag = format!("COPY {}", copy.finish().await?);
-                    self.complete(&tag);
+                    let count = tokio::select! {
+                        biased;
+                        count = copy.finish() => count?,
+                        _ = self.cancelled.changed() => return Err(cancelled()),
+                        () = self.wire.closed() => return Err(Fault::Gone),
+                    };
+                    self.complete(&format!("COPY {count}"));
                     return Ok(());
                 }
                 Frontend::CopyFail(reason) => {
@@ -63,7 +66,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             for row in 0..batch.num_rows() {
                 let row = encoder.row(&batch, row)?;
                 self.wire.put(&CopyData::new(line(&cells(&row))));
-                self.wire.relieve().await?;
+                self.relieve().await?;
             }
             count += batch.num_rows();
         }

@@ -184,7 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Ok(())
             }
             Response::CopyIn(copy) => self.copy_in(*copy).await,
-            Response::CopyOut { schema, batches } => self.copy_out(&schema, batches).await,
+            Response::CopyOut { schema, batches, .. } => self.copy_out(&schema, batches).await,
         }
     }
 

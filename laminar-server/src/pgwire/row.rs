@@ -86,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let row = rows.encoder.row(batch, *next)?;
                 self.wire.put(&row);
                 (*next, count) = (*next + 1, count + 1);
-                self.wire.relieve().await?;
+                self.relieve().await?;
             }
             if rows.current.is_none() {
                 match self.next_batch(&mut rows.batches).await? {
@@ -94,6 +94,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     None => return Ok(Sent::All(count)),
                 }
             }
+        }
+    }
+
+    /// Sends the output if much of it waits, unless a cancel request comes first: a client that reads nothing holds up
+    /// its own rows for as long as it likes, but not their end.
+    pub async fn relieve(&mut self) -> Result<(), Fault> {
+        tokio::select! {
+            biased;
+            sent = self.wire.relieve() => sent,
+            _ = self.cancelled.changed() => Err(cancelled()),
         }
     }
 
@@ -109,9 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.wire.flush().await?;
                 tokio::select! {
                     biased;
-                    _ = self.cancelled.changed() => {
-                        return Err(Fault::sql("57014", "canceling statement due to user request"));
-                    }
+                    _ = self.cancelled.changed() => return Err(cancelled()),
                     () = self.gate.stop().cancelled() => {
                         return Err(Fault::fatal("57P01", "terminating connection due to administrator command"));
                     }
@@ -122,6 +130,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         Ok(ready.transpose()?)
     }
+}
+
+/// What a cancelled statement ends with.
+pub fn cancelled() -> Fault {
+    Fault::sql("57014", "canceling statement due to user request")
 }
 
 /// The columns of a schema as the client is told.

@@ -40,7 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.complete(&tag);
             }
             Response::CopyIn(copy) => self.copy_in(*copy).await?,
-            Response::CopyOut { schema, batches } => self.copy_out(&schema, batches).await?,
+            Response::CopyOut { schema, batches, .. } => self.copy_out(&schema, batches).await?,
         }
         Ok(())
     }

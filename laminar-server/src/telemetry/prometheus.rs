@@ -59,6 +59,7 @@ pub fn text(uptime: Duration, status: Option<&Status>) -> String {
         splits(&mut text, status);
         operators(&mut text, status);
         sinks(&mut text, status);
+        statements(&mut text, status);
         subscriptions(&mut text, status);
     }
     text.out
@@ -212,6 +213,14 @@ fn sinks(text: &mut Text, status: &Status) {
             text.sample(name, &[("sink", &sink.name)], sum);
         }
     }
+}
+
+fn statements(text: &mut Text, status: &Status) {
+    let all = &status.statements;
+    let help = "Statements whose answer is not complete, subscriptions included.";
+    text.single("laminardb_statements", Kind::Gauge, help, all.running as f64);
+    let help = "Bytes that SELECTs hold for joins, sorts and groups.";
+    text.single("laminardb_statement_memory_bytes", Kind::Gauge, help, all.memory_bytes as f64);
 }
 
 fn subscriptions(text: &mut Text, status: &Status) {

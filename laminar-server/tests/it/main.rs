@@ -13,6 +13,7 @@ mod crash_points;
 mod demo;
 mod durable;
 mod exact;
+mod freed;
 mod ingest;
 mod memory;
 mod pause;

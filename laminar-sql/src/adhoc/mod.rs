@@ -7,6 +7,7 @@ pub mod pg_catalog;
 mod query;
 mod relation;
 mod session;
+mod stoppable;
 
 pub use query::{AdhocQuery, QueryRows, RelationRows, RelationUse};
-pub use session::state;
+pub use session::{memory_bytes, state};

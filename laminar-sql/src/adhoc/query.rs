@@ -17,6 +17,7 @@ use laminar_core::expr::Literal;
 
 use super::relation::name_of;
 use super::session::state;
+use super::stoppable::compute;
 use crate::SqlError;
 use crate::expression::literal_to_scalar;
 
@@ -122,8 +123,7 @@ impl AdhocQuery {
             let plan = with_rows(self.plan, &rows)?;
             let state = started();
             let physical = state.create_physical_plan(&plan).await?;
-            let stream = datafusion::physical_plan::execute_stream(physical, state.task_ctx())?;
-            let rows = stream.map(move |batch| {
+            let rows = compute(physical, state.task_ctx())?.map(move |batch| {
                 let batch = batch?;
                 RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).map_err(SqlError::from)
             });

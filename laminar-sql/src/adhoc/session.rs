@@ -24,6 +24,11 @@ pub fn state() -> &'static SessionState {
     &STATE
 }
 
+/// Bytes that all ad-hoc queries hold together for joins, sorts and groups.
+pub fn memory_bytes() -> u64 {
+    state().runtime_env().memory_pool.reserved() as u64
+}
+
 fn config() -> SessionConfig {
     let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
     let options = config.options_mut();
