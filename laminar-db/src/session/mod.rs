@@ -69,12 +69,18 @@ impl Session {
         let mut running = Running::begin(&self.inner.statements, self.inner.options.statement_timeout);
         let work = execute::statement(self, statement, text_params(params));
         let done = running.within(cancel.guard(work)).await;
-        if done.is_err()
-            && let Some(block) = &mut self.block
-        {
-            block.fail();
+        if done.is_err() {
+            self.fail();
         }
         Ok(done?.of(running))
+    }
+
+    /// Fails the transaction, if one is open: for whoever finds an error outside of [`Session::execute`], in a text that
+    /// cannot be parsed or in rows on their way.
+    pub fn fail(&mut self) {
+        if let Some(block) = &mut self.block {
+            block.fail();
+        }
     }
 
     /// Where the session's transaction stands.

@@ -178,6 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Ok(()) => {}
             Err(Fault::Sql(error)) => {
                 put_error(&mut self.wire.output, "ERROR", &error);
+                self.session.fail();
                 self.skipping = extended;
             }
             Err(fault) => return Err(fault),

@@ -134,15 +134,6 @@ async fn server(more: &str) -> Server {
     server
 }
 
-fn metrics(server: &Server) -> String {
-    server.http("GET", "/metrics", None).1
-}
-
-fn figure(server: &Server, name: &str) -> f64 {
-    let metrics = metrics(server);
-    metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).expect("a figure")
-}
-
 /// Waits until something is so; says how long it took.
 async fn until<F: Future<Output = Result<(), String>>>(mut so: impl FnMut() -> F) -> Duration {
     let began = Instant::now();
@@ -158,8 +149,9 @@ async fn until<F: Future<Output = Result<(), String>>>(mut so: impl FnMut() -> F
 /// Waits until all clients are in the middle of what they do.
 async fn all_run(server: &Server, count: usize) {
     until(|| async {
-        let (statements, memory) = (figure(server, "laminardb_statements "), statement_memory(server));
-        let full = metrics(server).contains("laminardb_pipeline_memory_full{pipeline=\"brim\"} 1");
+        let (statements, memory) = (server.figure("laminardb_statements"), statement_memory(server));
+        let full =
+            server.http("GET", "/metrics", None).1.contains("laminardb_pipeline_memory_full{pipeline=\"brim\"} 1");
         if statements == count as f64 && memory > 0.0 && full {
             return Ok(());
         }
@@ -169,7 +161,7 @@ async fn all_run(server: &Server, count: usize) {
 }
 
 fn statement_memory(server: &Server) -> f64 {
-    figure(server, "laminardb_statement_memory_bytes ")
+    server.figure("laminardb_statement_memory_bytes")
 }
 
 /// Descriptors of the server.
@@ -180,8 +172,8 @@ fn descriptors(server: &Server) -> usize {
 /// Waits until nothing of a statement is left.
 async fn nothing_runs(server: &Server) -> Duration {
     until(|| async {
-        let left = ["statements ", "statement_memory_bytes ", "subscriptions ", "subscription_waiting_bytes "]
-            .map(|name| figure(server, &format!("laminardb_{name}")));
+        let left = ["statements", "statement_memory_bytes", "subscriptions", "subscription_waiting_bytes"]
+            .map(|name| server.figure(&format!("laminardb_{name}")));
         if left == [0.0; 4] { Ok(()) } else { Err(format!("statements, memory, subscriptions, their bytes: {left:?}")) }
     })
     .await
@@ -237,7 +229,7 @@ async fn statements_that_run_out_of_time_free_all_that_they_hold_and_subscriptio
         }
     }
     until(|| async {
-        let running = figure(&server, "laminardb_statements ");
+        let running = server.figure("laminardb_statements");
         if running == CLIENTS as f64 { Ok(()) } else { Err(format!("{running} statements run")) }
     })
     .await;

@@ -231,6 +231,13 @@ impl Server {
         self.http_as("application/json", method, path, json.unwrap_or_default())
     }
 
+    /// The value of a metric without labels.
+    pub fn figure(&self, name: &str) -> f64 {
+        let metrics = self.http("GET", "/metrics", None).1;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_else(|| panic!("no metric {name}"))
+    }
+
     /// One HTTP request with a body of this type; status and body of the answer.
     pub fn http_as(&self, content_type: &str, method: &str, path: &str, body: impl AsRef<[u8]>) -> (u16, String) {
         let head = format!("{method} {path} HTTP/1.1\r\nContent-Type: {content_type}");

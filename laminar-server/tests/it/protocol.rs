@@ -66,6 +66,17 @@ async fn failed_transaction_refuses_everything_until_it_is_rolled_back() {
     assert_eq!(error.code().map(|c| c.code()), Some("25P02"));
     client.batch_execute("ROLLBACK").await.unwrap();
     assert!(client.simple_query("SELECT 1").await.is_ok());
+    // Also where no statement was executed, or the rows of one fail.
+    client.batch_execute("INSERT INTO t (id, name) VALUES (1, 'a')").await.unwrap();
+    for failing in ["SELEKT 1", "SELECT 1 / (x - 1) FROM (VALUES (1)) AS v (x)"] {
+        client.batch_execute("BEGIN; INSERT INTO t (id, name) VALUES (2, 'b')").await.unwrap();
+        assert!(client.simple_query(failing).await.is_err());
+        let error = client.simple_query("SELECT 1").await.unwrap_err();
+        assert_eq!(error.code().map(|c| c.code()), Some("25P02"), "{failing}");
+        client.batch_execute("COMMIT").await.unwrap();
+    }
+    let count = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap();
+    assert_eq!(count.get::<_, i64>(0), 1, "the COMMIT of a failed transaction rolls it back");
 }
 
 #[tokio::test]
@@ -170,7 +181,7 @@ async fn change_behind_a_snapshot_above_the_limit_reaches_a_client_that_reads_la
     futures::pin_mut!(lines);
     lines.try_next().await.unwrap().expect("the snapshot");
     client.batch_execute("INSERT INTO t (id, name) VALUES (500, 'b')").await.unwrap();
-    let waiting = figure(&server, "laminardb_subscription_waiting_bytes ");
+    let waiting = server.figure("laminardb_subscription_waiting_bytes");
     assert!(waiting > 1e6, "{waiting} bytes of the snapshot wait for a client that does not read");
     for _ in 1..500 {
         lines.try_next().await.unwrap().expect("the snapshot");
@@ -178,12 +189,6 @@ async fn change_behind_a_snapshot_above_the_limit_reaches_a_client_that_reads_la
     let last = lines.try_next().await.unwrap().expect("a change");
     assert!(String::from_utf8_lossy(&last).contains("\t500\tb\t"), "{last:?}");
     metric(&server, "laminardb_subscription_waiting_bytes 0").await;
-}
-
-/// The value of a metric.
-fn figure(server: &Server, name: &str) -> f64 {
-    let metrics = server.http("GET", "/metrics", None).1;
-    metrics.lines().find_map(|line| line.strip_prefix(name)?.parse().ok()).expect("a figure")
 }
 
 #[tokio::test]

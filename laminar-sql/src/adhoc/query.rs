@@ -8,8 +8,9 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, ParamValues, ScalarValue};
 use datafusion::datasource::{MemTable, provider_as_source};
-use datafusion::execution::SessionState;
+use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
+use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -120,21 +121,39 @@ impl AdhocQuery {
     pub fn execute(self, rows: RelationRows) -> BoxFuture<'static, Result<QueryRows, SqlError>> {
         Box::pin(async move {
             let schema = self.schema();
-            let plan = with_rows(self.plan, &rows)?;
-            let state = started();
-            let physical = state.create_physical_plan(&plan).await?;
-            let rows = compute(physical, state.task_ctx())?.map(move |batch| {
-                let batch = batch?;
-                RecordBatch::try_new(schema.clone(), batch.columns().to_vec()).map_err(SqlError::from)
-            });
-            Ok(rows.boxed() as QueryRows)
+            let (plan, context) = self.physical(&rows).await?;
+            Ok(compute(plan, context)?.map(move |batch| as_told(&schema, batch?)).boxed() as QueryRows)
         })
+    }
+
+    /// The rows of a query that reads no relation, computed here and now.
+    ///
+    /// # Errors
+    /// The plan cannot be executed, or a value of it not computed.
+    pub fn constant_rows(self) -> Result<Vec<RecordBatch>, SqlError> {
+        futures::executor::block_on(async move {
+            let schema = self.schema();
+            let (plan, context) = self.physical(&RelationRows::new()).await?;
+            let batches = datafusion::physical_plan::collect(plan, context).await?;
+            batches.into_iter().map(|batch| as_told(&schema, batch)).collect()
+        })
+    }
+
+    async fn physical(self, rows: &RelationRows) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), SqlError> {
+        let plan = with_rows(self.plan, rows)?;
+        let state = started();
+        Ok((state.create_physical_plan(&plan).await?, state.task_ctx()))
     }
 
     /// The logical plan as text.
     pub fn explain(&self) -> String {
         state().optimize(&self.plan).unwrap_or_else(|_| self.plan.clone()).display_indent().to_string()
     }
+}
+
+/// The batch under the names and types that the logical plan has told.
+fn as_told(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch, SqlError> {
+    Ok(RecordBatch::try_new(schema.clone(), batch.columns().to_vec())?)
 }
 
 /// The session state of a query that starts now: `now()` is one moment for all of it.

@@ -6,12 +6,11 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::sql::sqlparser::ast::{Expr, Query, SetExpr, Value, ValueWithSpan, Values, VisitMut, VisitorMut};
-use futures::TryStreamExt;
 use laminar_core::graph::{ColumnSource, ObjectSpec};
 use laminar_core::ids::ObjectId;
 
 use super::{Context, Param, Planned};
-use crate::adhoc::{AdhocQuery, RelationRows};
+use crate::adhoc::AdhocQuery;
 use crate::catalog::CatalogEntry;
 use crate::error::{Kind, SqlError};
 use crate::parse::{Conflict, CopyIn, Insert, Location};
@@ -37,8 +36,7 @@ impl Context<'_> {
             return self.insert_query(target, &columns, query, insert);
         }
         // Constant rows need no reactor: they are computed here, on the planning thread.
-        let run = async { query.execute(RelationRows::new()).await?.try_collect::<Vec<RecordBatch>>().await };
-        let batches = futures::executor::block_on(run)?;
+        let batches = query.constant_rows()?;
         let schema = batches.first().map_or_else(|| Arc::new(arrow::datatypes::Schema::empty()), RecordBatch::schema);
         let given = concat_batches(&schema, &batches)?;
         let rows = whole_rows(target, &columns, &given)?;
