@@ -36,7 +36,7 @@ impl Kind {
     async fn run(self, client: &Client, mut ended: watch::Receiver<bool>) -> Error {
         match self {
             Self::Compute => {
-                let join = "SELECT count(*) FROM v a, v b, v c WHERE a.k + b.k + c.k < 0";
+                let join = "SELECT count(*) FROM v a, v b, v c, v d WHERE a.k + b.k + c.k + d.k < 0";
                 client.simple_query(join).await.expect_err("a join without an end")
             }
             Self::LeaveRows => {
