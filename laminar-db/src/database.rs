@@ -10,6 +10,7 @@ use laminar_core::connector::Registry;
 use laminar_core::engine::{self, EngineError, EngineHandle, EngineOptions, Reply};
 use laminar_core::ids::{CheckpointNumber, Epoch, ObjectId};
 use laminar_core::reactor;
+use laminar_sql::adhoc::Stop;
 use laminar_sql::catalog::{Catalog, CatalogRecord};
 use laminar_sql::expression::DataFusionCompiler;
 use laminar_sql::plan::Planner;
@@ -219,7 +220,9 @@ impl Inner {
         work: impl FnOnce(&Planner) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
         let _permit = self.planning.acquire().await.map_err(|_| DbError::stopped())?;
-        let planner = self.planner.clone();
+        let stop = Stop::default();
+        let _wanted = stop.on_drop();
+        let planner = self.planner.until(stop);
         tokio::task::spawn_blocking(move || work(&planner)).await.map_err(|e| panicked(&e))?
     }
 

@@ -146,8 +146,14 @@ mod tests {
     #[tokio::test]
     async fn time_that_the_client_takes_does_not_count() {
         let all = Arc::new(Statements::default());
-        let mut rows = Running::begin(&all, Some(Duration::from_secs(3600))).rows(stream::iter([batch()]).boxed());
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        // One that comes at the second look: a time-out that has passed would be noticed at the first.
+        let late = stream::once(async {
+            tokio::task::yield_now().await;
+            batch()
+        });
+        let limit = Duration::from_millis(500);
+        let mut rows = Running::begin(&all, Some(limit)).rows(late.boxed());
+        tokio::time::sleep(limit + Duration::from_millis(50)).await;
         assert!(rows.next().await.unwrap().is_ok());
     }
 }

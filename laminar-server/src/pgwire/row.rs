@@ -134,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
 /// What a cancelled statement ends with.
 pub fn cancelled() -> Fault {
-    Fault::sql("57014", "canceling statement due to user request")
+    DbError::cancelled().into()
 }
 
 /// The columns of a schema as the client is told.

@@ -13,7 +13,7 @@ use tokio_postgres::{CancelToken, Client, Error, NoTls};
 use crate::process::Server;
 
 /// What clients do when it happens to them.
-const KINDS: [Kind; 5] = [Kind::Compute, Kind::LeaveRows, Kind::Subscribe, Kind::CopyIn, Kind::Insert];
+const KINDS: [Kind; 6] = [Kind::Compute, Kind::Constants, Kind::LeaveRows, Kind::Subscribe, Kind::CopyIn, Kind::Insert];
 /// Of each.
 const CLIENTS: usize = 3;
 const KEYS: i64 = 3_000;
@@ -22,6 +22,8 @@ const KEYS: i64 = 3_000;
 enum Kind {
     /// A join that takes very long, and holds memory.
     Compute,
+    /// Rows for an INSERT that take as long, computed while it is planned.
+    Constants,
     /// A large result of which nothing but the first row is read.
     LeaveRows,
     Subscribe,
@@ -38,6 +40,14 @@ impl Kind {
             Self::Compute => {
                 let join = "SELECT count(*) FROM v a, v b, v c, v d WHERE a.k + b.k + c.k + d.k < 0";
                 client.simple_query(join).await.expect_err("a join without an end")
+            }
+            Self::Constants => {
+                let hundred: Vec<String> = (0..100).map(|n| format!("({n})")).collect();
+                let six =
+                    ["a", "b", "c", "d", "e", "f"].map(|name| format!("(VALUES {}) {name} (x)", hundred.join(", ")));
+                let sum = "a.x + b.x + c.x + d.x + e.x + f.x";
+                let insert = format!("INSERT INTO p (k) SELECT count(*) FROM {} WHERE {sum} < 0", six.join(", "));
+                client.simple_query(&insert).await.expect_err("a join without an end")
             }
             Self::LeaveRows => {
                 let sql = "SELECT a.k, repeat('x', 1000) FROM v a, v b";
@@ -218,7 +228,8 @@ async fn statements_that_are_cancelled_or_left_free_all_that_they_hold() {
 #[tokio::test]
 async fn statements_that_run_out_of_time_free_all_that_they_hold_and_subscriptions_go_on() {
     let server = server("statement_timeout = \"3 s\"\n").await;
-    let (all, ended) = busy(&server, &[Kind::Compute, Kind::CopyIn, Kind::Insert, Kind::Subscribe]).await;
+    let (all, ended) =
+        busy(&server, &[Kind::Compute, Kind::Constants, Kind::CopyIn, Kind::Insert, Kind::Subscribe]).await;
     let reason = "canceling statement due to statement timeout of 3000 ms";
     let (mut copies, mut subscriptions) = (Vec::new(), Vec::new());
     for one in all {

@@ -11,3 +11,4 @@ mod stoppable;
 
 pub use query::{AdhocQuery, QueryRows, RelationRows, RelationUse};
 pub use session::{memory_bytes, state};
+pub use stoppable::{Stop, StopOnDrop};

@@ -18,7 +18,7 @@ use laminar_core::expr::Literal;
 
 use super::relation::name_of;
 use super::session::state;
-use super::stoppable::compute;
+use super::stoppable::{Stop, compute, stoppable};
 use crate::SqlError;
 use crate::expression::literal_to_scalar;
 
@@ -129,12 +129,12 @@ impl AdhocQuery {
     /// The rows of a query that reads no relation, computed here and now.
     ///
     /// # Errors
-    /// The plan cannot be executed, or a value of it not computed.
-    pub fn constant_rows(self) -> Result<Vec<RecordBatch>, SqlError> {
+    /// The plan cannot be executed, a value of it not computed, or it was stopped.
+    pub fn constant_rows(self, stop: &Stop) -> Result<Vec<RecordBatch>, SqlError> {
         futures::executor::block_on(async move {
             let schema = self.schema();
             let (plan, context) = self.physical(&RelationRows::new()).await?;
-            let batches = datafusion::physical_plan::collect(plan, context).await?;
+            let batches = datafusion::physical_plan::collect(stoppable(plan, stop)?, context).await?;
             batches.into_iter().map(|batch| as_told(&schema, batch)).collect()
         })
     }

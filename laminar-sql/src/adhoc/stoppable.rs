@@ -33,9 +33,23 @@ use tokio::sync::mpsc;
 
 /// Set once nobody wants the query.
 #[derive(Clone, Debug, Default)]
-struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<AtomicBool>);
+
+/// Sets the flag when it is dropped.
+pub struct StopOnDrop(Stop);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
 
 impl Stop {
+    /// Whoever holds this wants the query.
+    pub fn on_drop(&self) -> StopOnDrop {
+        StopOnDrop(self.clone())
+    }
+
     fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) {
             return Err(DataFusionError::Execution("nobody wants the query any more".to_owned()));
@@ -48,7 +62,8 @@ impl Stop {
 pub struct Computed {
     /// Batches, then `None`.
     rows: mpsc::Receiver<Option<Result<RecordBatch>>>,
-    stop: Stop,
+    /// What the query looks at while somebody has this.
+    _wanted: StopOnDrop,
 }
 
 impl Stream for Computed {
@@ -58,12 +73,6 @@ impl Stream for Computed {
         self.rows.poll_recv(context).map(|next| {
             next.unwrap_or_else(|| Some(Err(DataFusionError::Internal("the query ended by a panic".to_owned()))))
         })
-    }
-}
-
-impl Drop for Computed {
-    fn drop(&mut self) {
-        self.stop.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -84,7 +93,7 @@ pub fn compute(plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>) -> Resul
             }
         }
     });
-    Ok(Computed { rows: taken, stop })
+    Ok(Computed { rows: taken, _wanted: stop.on_drop() })
 }
 
 /// A stream whose work does not hold up the other tasks of its thread, where there are several threads.
@@ -101,7 +110,11 @@ impl Stream for Apart<'_> {
     }
 }
 
-fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<dyn ExecutionPlan>> {
+/// The plan with a look at the flag wherever it may take long.
+///
+/// # Errors
+/// A part of the plan cannot be put together again.
+pub fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &Stop) -> Result<Arc<dyn ExecutionPlan>> {
     let done = plan.transform_up(|node| {
         let node = match node.downcast_ref::<NestedLoopJoinExec>() {
             Some(join) => with_stoppable_filter(join, stop)?.unwrap_or(node),
@@ -293,7 +306,7 @@ mod tests {
                 }
             }
             drop(first);
-            let stop = rows.stop.clone();
+            let stop = rows._wanted.0.clone();
             drop(rows);
             // The plan and its stream hold the others.
             let began = std::time::Instant::now();

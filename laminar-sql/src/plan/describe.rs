@@ -32,7 +32,14 @@ impl Planner {
         catalog: &Catalog,
         settings: &SessionSettings,
     ) -> Result<Described, SqlError> {
-        let context = Context { registry: self.registry(), catalog, settings, params: &[], sql: &statement.text };
+        let context = Context {
+            registry: self.registry(),
+            catalog,
+            settings,
+            params: &[],
+            sql: &statement.text,
+            stop: &self.stop,
+        };
         context.described(&statement.kind).map_err(|e| statement.place(e))
     }
 }

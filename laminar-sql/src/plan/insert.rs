@@ -36,7 +36,7 @@ impl Context<'_> {
             return self.insert_query(target, &columns, query, insert);
         }
         // Constant rows need no reactor: they are computed here, on the planning thread.
-        let batches = query.constant_rows()?;
+        let batches = query.constant_rows(self.stop)?;
         let schema = batches.first().map_or_else(|| Arc::new(arrow::datatypes::Schema::empty()), RecordBatch::schema);
         let given = concat_batches(&schema, &batches)?;
         let rows = whole_rows(target, &columns, &given)?;

@@ -46,6 +46,7 @@ pub use settings::SessionSettings;
 pub use types::sql_type;
 pub(crate) use window_node::WindowNode;
 
+use crate::adhoc::Stop;
 use crate::catalog::Catalog;
 use crate::error::SqlError;
 use crate::parse::{Location, Statement, StatementKind};
@@ -54,6 +55,7 @@ use crate::parse::{Location, Statement, StatementKind};
 #[derive(Clone)]
 pub struct Planner {
     registry: Arc<Registry>,
+    stop: Stop,
 }
 
 /// What planning one statement reads.
@@ -63,12 +65,19 @@ pub(crate) struct Context<'a> {
     pub settings: &'a SessionSettings,
     pub params: &'a [Param],
     pub sql: &'a str,
+    pub stop: &'a Stop,
 }
 
 impl Planner {
     /// A planner for the connectors and formats of a registry.
     pub fn new(registry: Arc<Registry>) -> Self {
-        Self { registry }
+        Self { registry, stop: Stop::default() }
+    }
+
+    /// The same, which computes no constant rows any more once it is told to stop.
+    #[must_use]
+    pub fn until(&self, stop: Stop) -> Self {
+        Self { stop, ..self.clone() }
     }
 
     /// The connectors and formats.
@@ -87,7 +96,8 @@ impl Planner {
         settings: &SessionSettings,
         params: &[Param],
     ) -> Result<Planned, SqlError> {
-        let context = Context { registry: &self.registry, catalog, settings, params, sql: &statement.text };
+        let context =
+            Context { registry: &self.registry, catalog, settings, params, sql: &statement.text, stop: &self.stop };
         context.plan(&statement.kind).map_err(|e| statement.place(e))
     }
 
@@ -103,7 +113,8 @@ impl Planner {
         columns: &[String],
     ) -> Result<(ObjectId, Vec<usize>), SqlError> {
         let settings = SessionSettings::default();
-        let context = Context { registry: &self.registry, catalog, settings: &settings, params: &[], sql: "" };
+        let context =
+            Context { registry: &self.registry, catalog, settings: &settings, params: &[], sql: "", stop: &self.stop };
         let nowhere = Location { line: 0, column: 0 };
         let columns: Vec<_> = columns.iter().map(|name| (name.clone(), nowhere)).collect();
         context.copy_target(target, &columns, nowhere)
