@@ -340,7 +340,9 @@ async fn copy_of_a_data_directory_takes_the_sinks_over_unless_it_is_behind_their
     );
     client.batch_execute(&parts).await.unwrap();
     let written = || {
-        let entries = out.read_dir().unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+        // The sink makes the directory when it begins.
+        let entries = out.read_dir().into_iter().flatten().map(|entry| entry.unwrap().path());
+        let entries = entries.filter(|path| path.is_file());
         let mut rows: Vec<String> = entries.flat_map(|path| lines(&std::fs::read_to_string(path).unwrap())).collect();
         rows.sort();
         rows
